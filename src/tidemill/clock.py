@@ -1,0 +1,65 @@
+"""Time as a dependency: stages ask a `Clock`, so that tests run them under virtual time.
+
+Wall-clock time is stored (microseconds since the epoch, UTC); waiting uses monotonic time, so that a jump of
+the wall clock neither skips nor repeats anything that is already waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+__all__ = ["Clock", "SystemClock", "Wakeup", "from_us", "rfc3339", "to_us"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Wakeup(Protocol):
+    """A call planned with `Clock.call_later`."""
+
+    def cancel(self) -> None:
+        """Forget the call; nothing happens if it was made already."""
+
+
+class Clock(Protocol):
+    """Tells the time and wakes callers."""
+
+    def now_us(self) -> int:
+        """Microseconds since the epoch, UTC."""
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Wakeup:
+        """Call `callback` in the event loop, never before `seconds` have passed."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return when `seconds` have passed."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1000
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Wakeup:
+        return asyncio.get_running_loop().call_later(max(0.0, seconds), callback)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def to_us(at: datetime) -> int:
+    """Microseconds since the epoch of an aware datetime, exactly."""
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_us(at_us: int) -> datetime:
+    """The aware UTC datetime of `at_us` microseconds since the epoch, exactly."""
+    return _EPOCH + timedelta(microseconds=at_us)
+
+
+def rfc3339(at_us: int) -> str:
+    """`at_us` as RFC 3339 text in UTC with microseconds, as the API and our events carry it."""
+    return from_us(at_us).isoformat(timespec="microseconds").replace("+00:00", "Z")

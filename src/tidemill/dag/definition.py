@@ -1,0 +1,84 @@
+"""What a DAG is once it is loaded: plain values that the engine walks by index.
+
+Nothing here knows how a DAG is written down (`decorators`) or run (`runs`, `engine`). Tasks are numbered in
+topological order, so that cost follows the tasks that change and never the size of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from tidemill.dag.retry import Retry
+
+__all__ = ["Dag", "Schedule", "TaskNode"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskNode:
+    """One task of one DAG."""
+
+    #: Unique within the DAG.
+    task_id: str
+    #: Place in `Dag.tasks`; every upstream task has a smaller one.
+    index: int
+    #: The user's function, undecorated.
+    function: Callable[..., Any]
+    #: True for coroutine functions (run in the event loop), False for plain ones (run in a thread).
+    is_coroutine: bool
+    #: Name of the parameter that takes the `Context`, where the function asks for one.
+    context_parameter: str | None
+    #: Positional and keyword arguments; each is a constant, or contains `binding` references.
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    #: True when an argument refers to a result or a parameter (False: args and kwargs can be used as they are).
+    has_references: bool
+    upstream: tuple[int, ...]
+    downstream: tuple[int, ...]
+    retry: Retry
+    timeout: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """When the clock starts a DAG by itself."""
+
+    #: Five- or six-field cron expression (aliases such as `@daily` expanded), or None for an interval.
+    cron: str | None
+    interval: timedelta | None
+    start_date: datetime | None
+    end_date: datetime | None
+    catchup: bool
+    #: IANA name.
+    timezone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dag:
+    """One version of one DAG, its graph complete."""
+
+    dag_id: str
+    #: Hash of source text and graph.
+    version: str
+    #: In topological order.
+    tasks: tuple[TaskNode, ...]
+    #: Task id to index.
+    index: Mapping[str, int]
+    #: Indexes of tasks without upstream.
+    roots: tuple[int, ...]
+    #: What the DAG function returned: a tree of constants and `binding` references; None when nothing.
+    output: Any
+    #: Checks and converts parameters; see `parameters.Parameters`.
+    parameters: Any
+    schedule: Schedule | None = None
+    max_active_runs: int = 16
+    #: Limit of tasks of one run that run at once; None for no limit of its own.
+    max_active_tasks: int | None = None
+    description: str = ""
+    tags: Sequence[str] = ()
+    #: Relative path of the file that defines it, its line, and its text.
+    file: str = ""
+    line: int = 0
+    source: str = field(default="", repr=False)

@@ -1,0 +1,68 @@
+"""What every executor is: it calls the user's function for one attempt and reports the outcome.
+
+An executor decides nothing: no retry, no order, no state. The engine hands it attempts whose start is on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from tidemill.dag.definition import TaskNode
+
+__all__ = ["Attempt", "Executor", "Outcome", "OutcomeKind"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call of one task of one run."""
+
+    run_id: str
+    node: TaskNode
+    #: From 1.
+    number: int
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+class OutcomeKind(StrEnum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt returned or raised."""
+
+    run_id: str
+    index: int
+    number: int
+    kind: OutcomeKind
+    #: The result as JSON text, for SUCCEEDED.
+    result: bytes = b"null"
+    #: Type name, message and traceback, for FAILED.
+    error_type: str = ""
+    message: str = ""
+    traceback: str = ""
+    #: The task said that no further attempt can help.
+    permanent: bool = False
+    #: The task (or its timeout) asked for this delay in seconds before the next attempt.
+    retry_after: float | None = None
+
+
+class Executor(Protocol):
+    """A way to run attempts."""
+
+    def start(self, attempt: Attempt, report: Callable[[Outcome], None]) -> None:
+        """Begin the attempt and return at once; `report` is called exactly once, in the event loop."""
+
+    def cancel(self, run_id: str, index: int) -> None:
+        """Ask a running attempt to stop; its outcome is still reported. Unknown attempts are ignored."""
+
+    async def close(self) -> None:
+        """Cancel what runs and wait until it has ended."""

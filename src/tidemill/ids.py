@@ -1,0 +1,41 @@
+"""Identities: new types, and how ids are made.
+
+A run's id is derived, not drawn: the same trigger and the same event give the same run id whatever is redelivered
+or restarted, so that the primary key itself refuses a second run.
+"""
+
+from __future__ import annotations
+
+import uuid
+from hashlib import blake2b
+from typing import NewType
+
+import uuid_utils
+
+__all__ = ["AttemptId", "RunId", "TaskId", "attempt_id", "new_id", "run_id"]
+
+RunId = NewType("RunId", str)
+TaskId = NewType("TaskId", str)
+AttemptId = NewType("AttemptId", str)
+
+
+def new_id() -> str:
+    """A new id that sorts by time of making (UUID version 7, RFC 9562)."""
+    return str(uuid_utils.uuid7())
+
+
+def run_id(trigger: str, source: str, event_id: str, at_us: int) -> RunId:
+    """The id of the run that `trigger` starts for the event (`source`, `event_id`) received at `at_us`.
+
+    Laid out as a UUID version 7: the time in milliseconds, then 74 bits of a hash in place of randomness.
+    """
+    digest = blake2b(f"{trigger}\0{source}\0{event_id}".encode(), digest_size=10).digest()
+    value = (at_us // 1000 & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(digest, "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return RunId(str(uuid.UUID(int=value)))
+
+
+def attempt_id(run: str, task: str, attempt: int) -> AttemptId:
+    """The id of one attempt (from 1) of one task of one run."""
+    return AttemptId(f"{run}/{task}/{attempt}")

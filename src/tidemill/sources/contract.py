@@ -1,0 +1,62 @@
+"""What every source is: bytes from outside become events in the log, acknowledged only after the commit.
+
+A source never calls another stage. It is given the event log (to append), the ledger (to read its own cursor) and
+a clock, and runs until it is cancelled. It is a small state machine that the API shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+__all__ = ["Source", "SourceState", "SourceStatus"]
+
+
+class SourceState(StrEnum):
+    """How a source is doing."""
+
+    STARTING = "starting"
+    #: Receiving, nothing wrong.
+    LIVE = "live"
+    #: Receiving, with a workaround or after refusals (see `error`).
+    DEGRADED = "degraded"
+    #: Not receiving; it keeps trying by itself.
+    STALLED = "stalled"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """What the API shows of a source."""
+
+    name: str
+    #: "http", "webhook", "files", "kafka", "schedule".
+    kind: str
+    state: SourceState
+    #: Events appended since the process started.
+    accepted: int = 0
+    #: Duplicates answered since the process started.
+    duplicates: int = 0
+    #: Refusals and dead letters since the process started.
+    refused: int = 0
+    #: When the last event was appended, microseconds since the epoch; None before the first.
+    last_event_at: int | None = None
+    #: Records or files known to wait outside; None when unknown.
+    lag: int | None = None
+    error: str = ""
+
+
+class Source(Protocol):
+    """A place events come from."""
+
+    name: str
+
+    async def run(self) -> None:
+        """Receive until cancelled. Heals by itself: raises only for what a restart cannot mend.
+
+        When it is cancelled, everything it acknowledged is durable, and everything else will be found again.
+        """
+
+    def status(self) -> SourceStatus:
+        """How it is doing now."""
