@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 __all__ = ["JSON", "Event", "ExtensionValue", "LoggedEvent"]
@@ -18,7 +17,6 @@ JSON = Any
 #: CloudEvents types that an extension may have here: String, Integer (32 bit), Boolean.
 ExtensionValue = str | int | bool
 
-_NO_EXTENSIONS: Mapping[str, ExtensionValue] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +40,7 @@ class Event:
     #: A JSON value; `bytes` when the media type is neither JSON nor text; None when there is no data.
     data: JSON = None
     #: Extension attributes by name (lower-case letters and digits).
-    extensions: Mapping[str, ExtensionValue] = field(default=_NO_EXTENSIONS)
+    extensions: Mapping[str, ExtensionValue] = field(default_factory=dict)
 
     def attribute(self, name: str) -> ExtensionValue | None:
         """The context attribute or extension `name`, None when absent (`specversion` is always "1.0")."""
