@@ -1,1 +1,9 @@
+"""Tidemill: durable, event-driven DAG runs. Public names only; nothing is defined here."""
 
+from tidemill.dag.context import Context
+from tidemill.dag.decorators import dag, task
+from tidemill.dag.retry import Retry
+from tidemill.errors import DoNotRetry, RetryAfter
+from tidemill.events.event import Event
+
+__all__ = ["Context", "DoNotRetry", "Event", "Retry", "RetryAfter", "dag", "task"]

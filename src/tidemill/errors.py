@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 __all__ = [
     "REJECTION_STATUS",
@@ -32,6 +33,7 @@ __all__ = [
     "TaskFailed",
     "TaskTimedOut",
     "TidemillError",
+    "problem_document",
 ]
 
 
@@ -110,6 +112,22 @@ REJECTION_STATUS: dict[str, int] = {
     "store_unavailable": 503,
     "disk_full": 507,
 }
+
+
+def problem_document(status: int, code: str, detail: str, **members: object) -> dict[str, object]:
+    """The body of every HTTP error answer (RFC 9457): `code` is what a program decides on; None members are left out.
+
+    `type` stays `about:blank`, so `title` is the status phrase, as the RFC asks for.
+    """
+    document: dict[str, object] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+    }
+    document.update((name, value) for name, value in members.items() if value is not None)
+    return document
 
 
 class EventRejected(TidemillError):

@@ -33,19 +33,25 @@ class TaskNode:
     #: Positional and keyword arguments; each is a constant, or contains `binding` references.
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    #: True when an argument refers to a result or a parameter (False: args and kwargs can be used as they are).
+    #: True when args and kwargs must be made anew for each attempt: they refer to results or parameters, or hold
+    #: lists or dicts that a task could change (False: they can be used as they are). See `binding.resolve`.
     has_references: bool
     upstream: tuple[int, ...]
     downstream: tuple[int, ...]
     retry: Retry
     timeout: timedelta | None = None
+    #: `binding.resolve`, compiled for this task; None when nothing needs to be made.
+    bind: Callable[[Any, Mapping[str, Any]], tuple[tuple[Any, ...], Mapping[str, Any]]] | None = field(
+        default=None, repr=False, compare=False
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """When the clock starts a DAG by itself."""
 
-    #: Five- or six-field cron expression (aliases such as `@daily` expanded), or None for an interval.
+    #: Five- or six-field cron expression (aliases such as `@daily` expanded; six fields begin with seconds), or None
+    #: for an interval.
     cron: str | None
     interval: timedelta | None
     start_date: datetime | None
@@ -82,3 +88,10 @@ class Dag:
     file: str = ""
     line: int = 0
     source: str = field(default="", repr=False)
+    #: True when some task asks for its context; follows from the tasks.
+    needs_event: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "needs_event", any(node.context_parameter is not None for node in self.tasks)
+        )

@@ -18,7 +18,6 @@ JSON = Any
 ExtensionValue = str | int | bool
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One CloudEvent. Identity is (`source`, `id`)."""

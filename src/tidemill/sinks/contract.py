@@ -1,6 +1,6 @@
 """What every sink is: a way to hand one event to one receiver outside, at least once.
 
-The dispatcher owns retries, order, marks and dead letters; a sink only tries once and tells the truth about it.
+The dispatcher owns retries, order, marks and dead letters; a sink tries once and tells the truth about it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-
+"""The only SQL: the event log, runs, outbox and ledgers behind one contract (see `contract`)."""

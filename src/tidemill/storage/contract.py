@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from tidemill.events.event import Event, LoggedEvent
+from tidemill.storage.feed import Feed
 
 __all__ = [
     "Append",
@@ -137,6 +138,10 @@ class EventLog(Protocol):
     @property
     def head(self) -> int:
         """Position of the last committed event; 0 when the log is empty."""
+
+    @property
+    def routed(self) -> int:
+        """Position up to which events are routed."""
 
     async def append(self, job: Append) -> list[Appended]:
         """Append events and move cursors in one transaction; one answer per event, in order.
@@ -329,6 +334,11 @@ class Request:
 class RunStore(Protocol):
     """Runs and their histories."""
 
+    #: Runs that were just committed, for the engine.
+    new_runs: Feed[NewRun]
+    #: Tells the engine that there are requests.
+    new_requests: Feed[None]
+
     async def route(self, batch: RouteBatch) -> None:
         """Commit a routing decision; the new runs are handed to the engine, the deliveries to the sinks.
 
@@ -348,14 +358,14 @@ class RunStore(Protocol):
     async def history(self, run_id: str) -> list[tuple[int, int, bytes]]:
         """(sequence, at, body) of a run, in order."""
 
-    async def list(self, where: RunFilter, *, before: str | None, limit: int) -> list[RunSummary]:
-        """Runs newest first (by id) with id < `before`."""
-
     async def live(self, *, after: str, limit: int) -> list[RunSummary]:
         """Runs that have started and not ended, by id, with id > `after`."""
 
     async def queued(self, dag: str, *, after: str, limit: int) -> list[RunSummary]:
         """Runs of one DAG that wait to start, oldest first, with id > `after`."""
+
+    async def queued_dags(self) -> list[str]:
+        """DAGs that have runs waiting to start."""
 
     async def request(self, run_id: str, kind: str, by: str = "") -> None:
         """Ask the engine to steer a run; durable on return, carried out soon after."""
@@ -377,6 +387,9 @@ class RunStore(Protocol):
 
     async def counts(self) -> dict[tuple[str, str], int]:
         """Number of runs per (dag, state)."""
+
+    async def list(self, where: RunFilter, *, before: str | None, limit: int) -> list[RunSummary]:
+        """Runs newest first (by id) with id < `before`."""
 
 
 # ── outbox ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -426,11 +439,16 @@ class DeadLetters(Protocol):
 class Store(Protocol):
     """One database behind the five aggregates. Opened by the composition root, closed last."""
 
-    log: EventLog
-    ledger: Ledger
-    runs: RunStore
-    outbox: Outbox
-    dead_letters: DeadLetters
+    @property
+    def log(self) -> EventLog: ...
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def runs(self) -> RunStore: ...
+    @property
+    def outbox(self) -> Outbox: ...
+    @property
+    def dead_letters(self) -> DeadLetters: ...
 
     async def close(self) -> None:
         """Commit what was handed in and close; later calls raise `StoreUnavailable`."""

@@ -1,4 +1,4 @@
-"""What every executor is: it calls the user's function for one attempt and reports the outcome.
+"""The seam between engine and executors: one attempt to be made, and what came of it.
 
 An executor decides nothing: no retry, no order, no state. The engine hands it attempts whose start is on disk.
 """
@@ -15,7 +15,7 @@ from tidemill.dag.definition import TaskNode
 __all__ = ["Attempt", "Executor", "Outcome", "OutcomeKind"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Attempt:
     """One call of one task of one run."""
 
@@ -35,7 +35,7 @@ class OutcomeKind(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Outcome:
     """What an attempt returned or raised."""
 

@@ -1,0 +1,81 @@
+"""A DAG as it is written: a function with options, found while its file is imported and built afterwards."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from tidemill.dag import recording
+from tidemill.dag.options import DagOptions
+
+__all__ = ["DagDefinition", "collect"]
+
+_found: ContextVar[list[DagDefinition] | None] = ContextVar("tidemill_definitions", default=None)
+
+
+@contextmanager
+def collect() -> Iterator[list[DagDefinition]]:
+    """Every DAG that is declared inside, in order, including those of modules imported on the way."""
+    found: list[DagDefinition] = []
+    token = _found.set(found)
+    try:
+        yield found
+    finally:
+        _found.reset(token)
+
+
+class DagDefinition:
+    """A function whose calls of tasks make a DAG; it runs once, at build.
+
+    Calling it, as is customary at the end of an Airflow file, does nothing and returns it.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], options: DagOptions, *, problems: tuple[str, ...] = ()
+    ) -> None:
+        if not callable(function) or isinstance(function, type):
+            raise TypeError(f"@dag decorates a function, not {type(function).__name__}")
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.options = options
+        #: Mistakes in how it was declared.
+        self.problems = problems
+        code = getattr(function, "__code__", None)
+        self.code_file: str = getattr(code, "co_filename", "")
+        #: The file whose import declared it (not the file of a factory function that was called there), and its line.
+        self.file: str = self.code_file
+        self.line: int = getattr(code, "co_firstlineno", 0)
+        found = _found.get()
+        if found is not None:
+            self.file, self.line = _declaring_module(self.file, self.line)
+            found.append(self)
+
+    @property
+    def dag_id(self) -> str:
+        """The id of the DAG."""
+        return self.options.dag_id
+
+    def __call__(self, *args: Any, **kwargs: Any) -> DagDefinition:
+        current = recording.current()
+        if current is not None:
+            current.refuse(
+                f"DAG {self.dag_id!r} is called inside another DAG; "
+                "start it with a trigger on the other one's completion event"
+            )
+        return self
+
+    def __repr__(self) -> str:
+        return f"<DAG {self.dag_id}>"
+
+
+def _declaring_module(code_file: str, code_line: int) -> tuple[str, int]:
+    frame = sys._getframe(1)
+    while frame.f_code.co_name != "<module>" and frame.f_back is not None:
+        frame = frame.f_back
+    if frame.f_code.co_name != "<module>" or frame.f_code.co_filename == code_file:
+        return code_file, code_line
+    return frame.f_code.co_filename, frame.f_lineno

@@ -1,0 +1,132 @@
+"""`@task` and `@dag`: how people write DAGs. Nothing is checked or built here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, overload
+
+from tidemill.dag.declaration import DagDefinition
+from tidemill.dag.options import DagOptions, TaskOptions
+from tidemill.dag.retry import Retry
+from tidemill.dag.task import Task
+
+__all__ = ["dag", "task"]
+
+
+@overload
+def task(function: Callable[..., Any], /) -> Task: ...
+
+
+@overload
+def task(
+    *,
+    task_id: str | None = None,
+    retries: int | None = None,
+    retry: Retry | None = None,
+    retry_delay: timedelta | float | None = None,
+    timeout: timedelta | float | None = None,
+    execution_timeout: timedelta | float | None = None,
+    depends_on: Any = None,
+) -> Callable[[Callable[..., Any]], Task]: ...
+
+
+def task(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    task_id: str | None = None,
+    retries: int | None = None,
+    retry: Retry | None = None,
+    retry_delay: timedelta | float | None = None,
+    timeout: timedelta | float | None = None,
+    execution_timeout: timedelta | float | None = None,
+    depends_on: Any = None,
+) -> Task | Callable[[Callable[..., Any]], Task]:
+    """Make a task of a coroutine function (run in the event loop) or a plain function (run in a thread).
+
+    `task_id` defaults to the function's name. `retries` counts attempts after the first one; `retry` says the same
+    and more. `retry_delay` and `timeout` (also written `execution_timeout`) are timedeltas or seconds; `timeout` limits
+    one attempt. `depends_on` lists task ids, tasks or outputs that must succeed first without passing a result.
+    """
+    options = TaskOptions(
+        task_id=task_id,
+        retries=retries,
+        retry=retry,
+        retry_delay=retry_delay,
+        timeout=timeout,
+        execution_timeout=execution_timeout,
+        depends_on=depends_on,
+    )
+    if function is not None:
+        return Task(function, options)
+    return lambda decorated: Task(decorated, options)
+
+
+@overload
+def dag(function: Callable[..., Any], /) -> DagDefinition: ...
+
+
+@overload
+def dag(
+    *,
+    dag_id: str | None = None,
+    start_date: datetime | None = None,
+    schedule_interval: str | timedelta | None = None,
+    schedule: str | timedelta | None = None,
+    catchup: bool = False,
+    max_active_runs: int = 16,
+    max_active_tasks: int | None = None,
+    end_date: datetime | None = None,
+    timezone: str = "UTC",
+    description: str = "",
+    tags: Sequence[str] = (),
+    default_retry: Retry | None = None,
+) -> Callable[[Callable[..., Any]], DagDefinition]: ...
+
+
+def dag(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    dag_id: str | None = None,
+    start_date: datetime | None = None,
+    schedule_interval: str | timedelta | None = None,
+    schedule: str | timedelta | None = None,
+    catchup: bool = False,
+    max_active_runs: int = 16,
+    max_active_tasks: int | None = None,
+    end_date: datetime | None = None,
+    timezone: str = "UTC",
+    description: str = "",
+    tags: Sequence[str] = (),
+    default_retry: Retry | None = None,
+) -> DagDefinition | Callable[[Callable[..., Any]], DagDefinition]:
+    """Make a DAG of a function that calls tasks; its own parameters are the parameters of a run.
+
+    `dag_id` defaults to the function's name. `schedule_interval` (also written `schedule`) is a cron expression of
+    five fields, six with seconds first, an alias such as `@daily`, or a timedelta; `timezone` is where cron fields
+    are read. Naive datetimes are UTC. `catchup` starts a run for every tick missed since `start_date`, else only
+    for the latest. `max_active_tasks` limits tasks of one run that run at once. `default_retry` is for tasks that
+    say nothing themselves.
+    """
+    both = schedule is not None and schedule_interval is not None
+    problems = ("schedule and schedule_interval mean the same; give one of them",) if both else ()
+
+    def declare(decorated: Callable[..., Any]) -> DagDefinition:
+        options = DagOptions(
+            dag_id=getattr(decorated, "__name__", "") if dag_id is None else dag_id,
+            schedule_interval=schedule_interval if schedule is None else schedule,
+            start_date=start_date,
+            end_date=end_date,
+            catchup=catchup,
+            timezone=timezone,
+            max_active_runs=max_active_runs,
+            max_active_tasks=max_active_tasks,
+            description=description,
+            tags=tags,
+            default_retry=default_retry,
+        )
+        return DagDefinition(decorated, options, problems=problems)
+
+    return declare if function is None else declare(function)

@@ -1,0 +1,174 @@
+"""What a DAG function did while it was run once at build: the calls of tasks, in order, with what went wrong.
+
+A recording is the only thing that changes while a DAG is built; it is thrown away when the DAG exists. Calls never
+raise for a mistake of one task, so that every mistake of the function is found in one go.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tidemill.dag.handles import Handle, Output
+
+if TYPE_CHECKING:
+    from tidemill.dag.task import Task
+
+__all__ = ["Call", "Recording", "TooManyTasks", "current"]
+
+#: Levels of lists and dicts in one argument.
+_MAX_DEPTH = 64
+
+_current: ContextVar[Recording | None] = ContextVar("tidemill_recording", default=None)
+
+
+def current() -> Recording | None:
+    """The recording of the DAG function that is running now, None outside of one."""
+    return _current.get()
+
+
+class TooManyTasks(Exception):  # noqa: N818 - ends a DAG function that would go on for ever
+    """The DAG function called more tasks than a DAG may have."""
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call of one task: a node to be."""
+
+    recording: Recording
+    task: Task
+    task_id: str
+    line: int
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether an argument holds a handle.
+    refers: bool = False
+    #: Calls that this one waits for, in the order in which they were found.
+    after: dict[Call, None] = field(default_factory=dict)
+
+
+class Recording:
+    """Calls of tasks and mistakes of one run of one DAG function."""
+
+    def __init__(self, file: str, line: int, max_tasks: int) -> None:
+        self.calls: list[Call] = []
+        #: (line, message)
+        self.problems: list[tuple[int, str]] = []
+        self._file = file
+        self._line = line
+        self._max_tasks = max_tasks
+        self._explicit: dict[str, int] = {}
+        self._taken: set[str] = set()
+        self._used: dict[str, int] = {}
+        self._misfits: set[tuple[int, str]] = set()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Tasks called inside are recorded here."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    def refuse(self, message: str, line: int | None = None) -> None:
+        """Note a mistake, at the line of the DAG function that is running when none is given."""
+        self.problems.append((self._current_line() if line is None else line, message))
+
+    def add(self, task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Output:
+        """Record one call."""
+        line = self._current_line()
+        if len(self.calls) >= self._max_tasks:
+            self.refuse(f"the DAG has more than {self._max_tasks} tasks; split it, or raise max_tasks", line)
+            raise TooManyTasks
+        call = Call(self, task, self._name(task, line), line)
+        self.calls.append(call)
+        try:
+            call.args, call.kwargs = task.bind(args, kwargs)
+        except (TypeError, ValueError) as error:
+            if (line, str(error)) not in self._misfits:  # once for all rounds of a loop
+                self._misfits.add((line, str(error)))
+                self.refuse(f"task {call.task_id!r}: function {task.name}: {error}", line)
+        call.refers = self.scan((call.args, call.kwargs), call)
+        return Output(call)
+
+    def scan(self, tree: Any, call: Call | None) -> bool:
+        """Make `call` wait for every output in `tree`; True when there is a handle in it."""
+        try:
+            return self._scan(tree, call, 0)
+        except RecursionError:
+            self.refuse(f"a value is nested deeper than {_MAX_DEPTH} levels")
+            return False
+
+    def _scan(self, tree: Any, call: Call | None, depth: int) -> bool:
+        if depth > _MAX_DEPTH:
+            raise RecursionError
+        match tree:
+            case Output():
+                self._join(tree, call)
+                return True
+            case Handle():
+                return True
+            case list() | tuple():
+                items: Iterable[Any] = tree
+            case dict():
+                if any(isinstance(key, Handle) for key in tree):
+                    self.refuse("a key of a dict cannot be an output or parameter; use it as a value")
+                items = tree.values()
+            case set() | frozenset():
+                if any(isinstance(item, Handle) for item in tree):
+                    self.refuse("outputs and parameters cannot be in a set; use a list")
+                return False
+            case _:
+                self._check_constant(tree)
+                return False
+        found = False
+        for item in items:
+            found = self._scan(item, call, depth + 1) or found
+        return found
+
+    def _join(self, output: Output, call: Call | None) -> None:
+        if output.call.recording is not self:
+            self.refuse(
+                f"output of task {output.task_id!r} belongs to another DAG; "
+                "start this DAG by the other one's completion event instead"
+            )
+        elif call is not None:
+            call.after[output.call] = None
+
+    def _check_constant(self, value: Any) -> None:
+        from tidemill.dag.task import Task
+
+        if isinstance(value, Task):
+            self.refuse(f"task {value.name!r} is passed without being called; write {value.name}()")
+
+    def _name(self, task: Task, line: int) -> str:
+        """The id of a new call: an explicit one as it is, else the function's name, numbered from the second."""
+        explicit = task.options.task_id
+        if explicit is not None:
+            return self._claim(str(explicit), line)
+        number = self._used.get(task.name, 0) + 1
+        while (name := task.name if number == 1 else f"{task.name}__{number}") in self._taken:
+            number += 1
+        self._used[task.name] = number
+        self._taken.add(name)
+        return name
+
+    def _claim(self, name: str, line: int) -> str:
+        if name in self._taken:
+            self.refuse(f"duplicate task id {name!r}; use .override(task_id=...) to name each call", line)
+        self._taken.add(name)
+        return name
+
+    def _current_line(self) -> int:
+        """The line of the DAG's file that is running, the DAG's own line when none is."""
+        frame = sys._getframe(1)
+        while frame is not None:
+            if frame.f_code.co_filename == self._file:
+                return frame.f_lineno
+            frame = frame.f_back  # type: ignore[assignment]
+        return self._line

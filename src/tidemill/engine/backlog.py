@@ -1,0 +1,89 @@
+"""Queued runs of each DAG, oldest first, in bounded memory.
+
+A backlog that fits is held in memory as the router handed it over; one that does not is read from the database page by
+page. A queued run is a row; it costs memory only when its turn is near.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from tidemill.storage.contract import NewRun, RunStore, RunSummary
+
+__all__ = ["Backlog"]
+
+#: Queued runs of one DAG held in memory.
+_HELD = 5000
+_PAGE = 1000
+
+
+class _Queue:
+    __slots__ = ("behind", "held", "names")
+
+    def __init__(self) -> None:
+        self.held: deque[NewRun | RunSummary] = deque()
+        self.names: set[str] = set()
+        #: True: the database has queued runs that are not held here.
+        self.behind = False
+
+
+class Backlog:
+    """Runs that wait for their turn."""
+
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+        self._queues: dict[str, _Queue] = {}
+
+    @property
+    def dags(self) -> list[str]:
+        """DAGs that have runs waiting."""
+        return [dag for dag, queue in self._queues.items() if queue.held or queue.behind]
+
+    async def look_back(self) -> None:
+        """The hand-over missed something, or the process has just started: read from the database from now on."""
+        for dag in await self._store.queued_dags():
+            self._queues.setdefault(dag, _Queue()).behind = True
+
+    def add(self, runs: Iterable[NewRun]) -> None:
+        """Runs that were just committed."""
+        for run in runs:
+            queue = self._queues.setdefault(run.dag, _Queue())
+            if queue.behind or run.run_id in queue.names:
+                continue
+            if len(queue.held) >= _HELD:
+                queue.behind = True
+                continue
+            queue.held.append(run)
+            queue.names.add(run.run_id)
+
+    async def take(self, dag: str, begun: Iterable[str]) -> NewRun | RunSummary | None:
+        """The oldest run of `dag` whose turn it is; `begun` are runs taken before that the database may still call
+        queued."""
+        queue = self._queues[dag]
+        if not queue.held and queue.behind:
+            await self._read(dag, queue, begun)
+        if not queue.held:
+            return None
+        run = queue.held.popleft()
+        queue.names.discard(run.run_id)
+        return run
+
+    def forget(self, run_id: str, dag: str) -> NewRun | RunSummary | None:
+        """Take a run out of its turn (it was cancelled); None when it is not held in memory."""
+        queue = self._queues.get(dag)
+        if queue is None or run_id not in queue.names:
+            return None
+        run = next(held for held in queue.held if held.run_id == run_id)
+        queue.held.remove(run)
+        queue.names.discard(run_id)
+        return run
+
+    async def _read(self, dag: str, queue: _Queue, begun: Iterable[str]) -> None:
+        taken = set(begun)
+        page = await self._store.queued(dag, after="", limit=_PAGE + len(taken))
+        for run in page:
+            if run.run_id not in taken and run.run_id not in queue.names:
+                queue.held.append(run)
+                queue.names.add(run.run_id)
+        queue.behind = len(page) == _PAGE + len(taken)

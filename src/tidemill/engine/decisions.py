@@ -1,0 +1,250 @@
+"""What happened becomes decisions: outcomes, due retries, requests and new runs, in the order in which they are dealt with.
+
+Changes live runs and gathers their records; writes nothing and begins nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping
+
+from prometheus_client import Counter
+
+from tidemill.clock import Clock
+from tidemill.dag.definition import Dag
+from tidemill.engine.backlog import Backlog
+from tidemill.engine.live import LiveRun, empty_dag
+from tidemill.engine.recovery import carried_results, recover
+from tidemill.engine.slots import Slots
+from tidemill.engine.versions import Versions
+from tidemill.errors import TidemillError
+from tidemill.runs import decide
+from tidemill.runs.attempts import Outcome, OutcomeKind
+from tidemill.runs.records import Failure
+from tidemill.runs.state import FINAL_RUN_STATES, RunPhase, RunState, TaskState
+from tidemill.settings import Settings
+from tidemill.storage.contract import NewRun, RunSummary, Store
+from tidemill.telemetry.metrics import Metrics
+
+__all__ = ["Decisions"]
+
+logger = logging.getLogger(__name__)
+
+
+class Decisions:
+    """The live runs and what is decided about them."""
+
+    def __init__(
+        self,
+        store: Store,
+        dags: Mapping[str, Dag],
+        *,
+        clock: Clock,
+        settings: Settings,
+        metrics: Metrics,
+        random_source: random.Random,
+    ) -> None:
+        self.live: dict[str, LiveRun] = {}
+        #: Runs with records that were not handed to the store yet.
+        self.touched: list[LiveRun] = []
+        #: Requests whose answer is in those records.
+        self.answered: list[int] = []
+        #: Attempts to be stopped: (live run, task).
+        self.stops: list[tuple[LiveRun, int]] = []
+        #: By `TaskNode.is_coroutine`.
+        self.slots = {True: Slots(settings.max_running_tasks), False: Slots(settings.thread_workers)}
+        self.draining = False
+        self._store = store
+        self._dags = dags
+        self._clock = clock
+        self._settings = settings
+        self._random = random_source
+        self._versions = Versions(dags, store.runs)
+        self._backlog = Backlog(store.runs)
+        self._active: dict[str, int] = {}
+        self._metrics = metrics
+        self._counters: dict[tuple[str, str], Counter] = {}
+
+    async def recover(self) -> None:
+        """Read back what was live and look for what is queued."""
+        await self._versions.save()
+        now = self._clock.now_us()
+        found = await recover(self._store, self._versions, now, self._settings.max_recoveries)
+        for live in found:
+            self._enter(live)
+            if live.records:
+                self.touched.append(live)
+            self.queue_ready(live)
+        await self._backlog.look_back()
+        if found:
+            logger.info("run.recovered", extra={"runs": len(found)})
+
+    def leave(self, live: LiveRun) -> None:
+        """The run's end is on disk."""
+        for timer in live.timers.values():
+            timer.cancel()
+        del self.live[live.run_id]
+        self._active[live.run.dag] -= 1
+
+    # ── outcomes ──
+
+    def settle(self, outcome: Outcome, now: int) -> None:
+        """An attempt has ended."""
+        live = self.live.get(outcome.run_id)
+        if live is None:
+            return
+        index, state = outcome.index, live.state
+        self.slots[live.dag.tasks[index].is_coroutine].release()
+        self._count(live.run.dag, outcome.kind)
+        if outcome.number != state.attempts[index] or state.tasks[index] is not TaskState.RUNNING:
+            return
+        at = self._touch(live, now)
+        if outcome.kind is OutcomeKind.SUCCEEDED:
+            decide.attempt_succeeded(state, index, outcome.result, at, live.records)
+        elif outcome.kind is OutcomeKind.FAILED:
+            self._fail(live, outcome, at)
+        else:
+            decide.attempt_cancelled(state, index, at, live.records)
+        self.queue_ready(live)
+
+    def _fail(self, live: LiveRun, outcome: Outcome, at: int) -> None:
+        due_at = decide.attempt_failed(
+            live.state,
+            outcome.index,
+            Failure(outcome.error_type, outcome.message, outcome.traceback),
+            at,
+            live.records,
+            chance=self._random.random(),
+            permanent=outcome.permanent,
+            retry_after=outcome.retry_after,
+        )
+        facts = {
+            "run_id": outcome.run_id,
+            "task": live.dag.tasks[outcome.index].task_id,
+            "attempt": outcome.number,
+            "error": f"{outcome.error_type}: {outcome.message}",
+        }
+        if due_at is None:
+            logger.warning("task.failed", extra=facts)
+        else:
+            logger.warning("task.retrying", extra={**facts, "delay": (due_at - at) / 1e6})
+
+    def _touch(self, live: LiveRun, now: int) -> int:
+        if not live.records:
+            live.at = now
+            self.touched.append(live)
+        return live.at
+
+    def _count(self, dag: str, kind: OutcomeKind) -> None:
+        counter = self._counters.get((dag, kind))
+        if counter is None:
+            counter = self._counters[dag, kind] = self._metrics.task_attempts.labels(dag, kind)
+        counter.inc()
+
+    # ── starting tasks ──
+
+    def queue_ready(self, live: LiveRun) -> None:
+        """Tasks that became ready wait for a slot."""
+        ready = live.state.ready
+        while ready:
+            self.queue(live, ready.popleft())
+        if live.held and not live.is_full:
+            self.queue(live, live.held.pop(0))
+
+    def queue(self, live: LiveRun, index: int) -> None:
+        """A ready or due task waits for a slot."""
+        self.slots[live.dag.tasks[index].is_coroutine].wait(live, index)
+
+    def start_tasks(self, now: int) -> None:
+        """Give free slots to the tasks that are next."""
+        if self.draining:
+            return
+        for slots in self.slots.values():
+            while (following := slots.next()) is not None:
+                live, index = following
+                if live.is_full:
+                    live.held.append(index)
+                    continue
+                fresh = not live.records
+                if fresh:
+                    live.at = now
+                if decide.start_task(live.state, index, live.at, live.records) is None:
+                    continue
+                if fresh:
+                    self.touched.append(live)
+                live.starting.append(index)
+                slots.free -= 1
+
+    # ── admitting runs ──
+
+    async def take_new_runs(self) -> None:
+        """Runs that routing has just committed join the backlog."""
+        runs, missed = self._store.runs.new_runs.take()
+        if missed:
+            await self._backlog.look_back()
+        if runs:
+            self._backlog.add(runs)
+
+    async def admit(self, now: int) -> None:
+        """Runs whose turn it is begin, as far as `max_active_runs` and `max_live_runs` let them."""
+        if self.draining:
+            return
+        for dag_id in self._backlog.dags:
+            dag = self._dags.get(dag_id)
+            limit = dag.max_active_runs if dag is not None else 1
+            while self._active.get(dag_id, 0) < limit and len(self.live) < self._settings.max_live_runs:
+                run = await self._backlog.take(dag_id, self.live)
+                if run is None:
+                    break
+                await self._begin(run, now)
+
+    async def _begin(self, run: NewRun | RunSummary, now: int) -> None:
+        try:
+            dag = self._versions.loaded(run.dag, run.version) or await self._versions.find(run.dag, run.version)
+            live = LiveRun(run, dag, RunState(run.run_id, dag))
+            carried = await carried_results(self._store, run) if run.trigger == "retry" else None
+            if dag.needs_event:
+                logged = await self._store.log.get(run.position)
+                live.event = logged.event if logged is not None else None
+        except TidemillError as error:
+            logger.exception("run.abandoned", extra={"run_id": run.run_id, "error": str(error)})
+            dag = empty_dag(run)
+            live = LiveRun(run, dag, RunState(run.run_id, dag))
+            self._enter(live)
+            decide.refuse(live.state, f"the run cannot start: {error}", self._touch(live, now), live.records)
+            return
+        self._enter(live)
+        logger.info("run.started", extra={"run_id": run.run_id, "dag": run.dag})
+        decide.start(live.state, self._touch(live, now), live.records, carried=carried)
+        self.queue_ready(live)
+
+    def _enter(self, live: LiveRun) -> None:
+        self.live[live.run_id] = live
+        self._active[live.run.dag] = self._active.get(live.run.dag, 0) + 1
+
+    # ── requests ──
+
+    async def carry_out_requests(self, now: int) -> None:
+        """Cancel what somebody asked to cancel."""
+        for request in await self._store.runs.requests():
+            if request.id in self.answered:
+                continue
+            live = self.live.get(request.run_id) or await self._queued(request.run_id)
+            if live is not None:
+                at = self._touch(live, now)
+                stops = decide.cancel(live.state, request.by, at, live.records)
+                if not live.records:
+                    self.touched.remove(live)
+                self.stops.extend((live, index) for index in stops)
+            self.answered.append(request.id)
+
+    async def _queued(self, run_id: str) -> LiveRun | None:
+        run = await self._store.runs.get(run_id)
+        if run is None or run.state in FINAL_RUN_STATES or run.state != RunPhase.QUEUED:
+            return None
+        self._backlog.forget(run_id, run.dag)
+        dag = self._versions.loaded(run.dag, run.version) or empty_dag(run)
+        live = LiveRun(run, dag, RunState(run_id, dag))
+        self._enter(live)
+        return live

@@ -1,0 +1,265 @@
+"""The engine: takes what happened, lets the core decide, records the decisions, and acts on what is on disk.
+
+1. At most one batch of decisions is being committed at a time; what is decided meanwhile goes into the next batch.
+2. Nothing is acted on before its records are on disk: attempts begin, timers are set and runs are let go in `_act`,
+   which only sees committed rows.
+3. A batch that could not be committed is handed in again, unchanged, until it is on disk. Meanwhile nothing is acted
+   on; outcomes wait. Rows are idempotent by (run, sequence), so that a lost answer does no harm.
+4. Live runs are changed by nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from tidemill.clock import Clock
+from tidemill.dag.definition import Dag
+from tidemill.engine.completion import completion
+from tidemill.engine.decisions import Decisions
+from tidemill.engine.live import LiveRun
+from tidemill.errors import CursorMoved, StoreUnavailable, TidemillError
+from tidemill.events.event import Event
+from tidemill.runs.attempts import Executor, Outcome, OutcomeKind
+from tidemill.runs.records import encode
+from tidemill.runs.state import FINAL_RUN_STATES, TaskState
+from tidemill.settings import Settings
+from tidemill.storage.contract import Recorded, RunEnd, Store
+from tidemill.telemetry.metrics import Metrics
+
+__all__ = ["Engine"]
+
+logger = logging.getLogger(__name__)
+
+#: Pauses before a batch that could not be committed is handed in again, in seconds; the last one repeats.
+_COMMIT_RETRY_SECONDS = (0.05, 0.2, 1.0, 5.0)
+_DRAIN_CHECK_SECONDS = 0.02
+
+#: A run, its row on its way to the disk, and the tasks that start when it is there.
+_Flight = list[tuple[LiveRun, Recorded, list[int]]]
+
+
+class Engine:
+    """Runs what routing has queued."""
+
+    def __init__(
+        self,
+        store: Store,
+        dags: Mapping[str, Dag],
+        executors: Mapping[bool, Executor],
+        *,
+        clock: Clock,
+        settings: Settings,
+        metrics: Metrics,
+        random_source: random.Random | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        #: By `TaskNode.is_coroutine`.
+        self._executors = executors
+        self._decisions = Decisions(
+            store,
+            dags,
+            clock=clock,
+            settings=settings,
+            metrics=metrics,
+            random_source=random_source or random.Random(),  # noqa: S311 - spreads retries, guards nothing
+        )
+        self._outcomes: list[Outcome] = []
+        self._due: list[tuple[LiveRun, int]] = []
+        self._requests = True
+        self._flight: asyncio.Task[None] | None = None
+        self._woken = True
+        self._wake: asyncio.Future[None] | None = None
+
+    @property
+    def live_runs(self) -> int:
+        """Runs that have started and not ended."""
+        return len(self._decisions.live)
+
+    @property
+    def running_tasks(self) -> int:
+        """Attempts that run now, or whose start is on its way to the disk."""
+        return sum(slots.size - slots.free for slots in self._decisions.slots.values())
+
+    @property
+    def waiting_tasks(self) -> int:
+        """Tasks that wait for a slot."""
+        return sum(slots.waiting for slots in self._decisions.slots.values())
+
+    async def recover(self) -> None:
+        """Read back what was live when the last process ended; call once before `run`."""
+        self._store.runs.new_runs.listen(self._notify)
+        self._store.runs.new_requests.listen(self._notify_request)
+        await self._decisions.recover()
+        for live in self._decisions.live.values():
+            self._set_timers(live)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            while True:
+                if not self._woken:
+                    self._wake = asyncio.get_running_loop().create_future()
+                    await self._wake
+                self._woken = False
+                await self._decide()
+                self._take_off()
+        finally:
+            if self._flight is not None:
+                self._flight.cancel()
+
+    async def drain(self) -> None:
+        """Start nothing new and return when no attempt runs and everything is on disk."""
+        self._decisions.draining = True
+        while self.running_tasks or self._outcomes or self._flight is not None or self._decisions.touched:
+            await self._clock.sleep(_DRAIN_CHECK_SECONDS)
+
+    def report(self, outcome: Outcome) -> None:
+        """An executor tells what came of an attempt."""
+        self._outcomes.append(outcome)
+        self._notify()
+
+    def _notify(self) -> None:
+        if not self._woken:
+            self._woken = True
+            if self._wake is not None and not self._wake.done():
+                self._wake.set_result(None)
+
+    def _notify_request(self) -> None:
+        self._requests = True
+        self._notify()
+
+    # ── deciding ──
+
+    async def _decide(self) -> None:
+        if self._flight is not None and self._flight.done():
+            self._flight.result()  # a commit that can never succeed ends the stage
+        decisions, now = self._decisions, self._clock.now_us()
+        outcomes, self._outcomes = self._outcomes, []
+        for outcome in outcomes:
+            decisions.settle(outcome, now)
+        due, self._due = self._due, []
+        for live, index in due:
+            decisions.queue(live, index)
+        await decisions.take_new_runs()
+        if self._requests:
+            self._requests = False
+            self._store.runs.new_requests.take()
+            await decisions.carry_out_requests(now)
+        await decisions.admit(now)
+        decisions.start_tasks(now)
+
+    # ── committing ──
+
+    def _take_off(self) -> None:
+        decisions = self._decisions
+        if self._flight is not None or not (decisions.touched or decisions.answered):
+            return
+        touched, decisions.touched = decisions.touched, []
+        answered, decisions.answered = decisions.answered, []
+        stops, decisions.stops = decisions.stops, []
+        flight = [self._row(live) for live in touched]
+        self._flight = asyncio.get_running_loop().create_task(self._commit(flight, answered))
+        self._flight.add_done_callback(partial(self._land, flight, stops))
+
+    def _row(self, live: LiveRun) -> tuple[LiveRun, Recorded, list[int]]:
+        state = live.state
+        summary: RunEnd | None = None
+        events: tuple[Event, ...] = ()
+        if state.phase is not live.shown:
+            live.shown = state.phase
+            summary = RunEnd(state.phase, state.started_at, state.ended_at)
+            if state.phase in FINAL_RUN_STATES:
+                events = (completion(live, live.at),)
+        row = Recorded(live.run_id, state.sequence, live.at, encode(live.records), summary, events)
+        starting = live.starting
+        state.sequence += 1
+        live.records, live.starting = [], []
+        return live, row, starting
+
+    async def _commit(self, flight: _Flight, answered: Sequence[int]) -> None:
+        rows = [row for _, row, _ in flight]
+        failures = 0
+        while True:
+            try:
+                if rows:
+                    await self._store.runs.record(rows)
+                if answered:
+                    await self._store.runs.answer(answered)
+                return
+            except CursorMoved:
+                # Either an earlier try was committed and its answer lost, or somebody else writes these runs.
+                if not await self._is_recorded(rows[0]):
+                    raise
+                rows = []
+            except StoreUnavailable:
+                delay = _COMMIT_RETRY_SECONDS[min(failures, len(_COMMIT_RETRY_SECONDS) - 1)]
+                failures += 1
+                await self._clock.sleep(delay)
+
+    async def _is_recorded(self, row: Recorded) -> bool:
+        history = await self._store.runs.history(row.run_id)
+        return (row.sequence, row.at, row.body) in history
+
+    def _land(self, flight: _Flight, stops: Sequence[tuple[LiveRun, int]], task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            self._notify()  # `_decide` raises it
+            return
+        self._flight = None
+        for live, index in stops:
+            self._executors[live.dag.tasks[index].is_coroutine].cancel(live.run_id, index)
+        for live, row, starting in flight:
+            self._act(live, row, starting)
+        self._take_off()
+
+    # ── acting: everything below is on disk ──
+
+    def _act(self, live: LiveRun, row: Recorded, starting: list[int]) -> None:
+        for index in starting:
+            self._start(live, index)
+        if live.state.retry_at:
+            self._set_timers(live)
+        if row.summary is not None and row.summary.ended_at is not None:
+            self._decisions.leave(live)
+            facts = {"run_id": live.run_id, "dag": live.run.dag, "state": row.summary.state}
+            logger.info("run.ended", extra=facts)
+            self._notify()  # its place is free
+
+    def _start(self, live: LiveRun, index: int) -> None:
+        if live.state.cancelling or live.state.tasks[index] is not TaskState.RUNNING:
+            kind, error = OutcomeKind.CANCELLED, None
+        else:
+            try:
+                attempt = live.attempt(index)
+            except TidemillError as raised:  # an argument refers to what a result does not have
+                kind, error = OutcomeKind.FAILED, raised
+            else:
+                self._executors[attempt.node.is_coroutine].start(attempt, self.report)
+                return
+        self.report(
+            Outcome(
+                live.run_id,
+                index,
+                live.state.attempts[index],
+                kind,
+                error_type=type(error).__name__ if error else "",
+                message=str(error) if error else "",
+                permanent=True,
+            )
+        )
+
+    def _set_timers(self, live: LiveRun) -> None:
+        now = self._clock.now_us()
+        for index, due_at in live.state.retry_at.items():
+            if index not in live.timers:
+                delay = (due_at - now) / 1_000_000
+                live.timers[index] = self._clock.call_later(delay, partial(self._wake_task, live, index))
+
+    def _wake_task(self, live: LiveRun, index: int) -> None:
+        live.timers.pop(index, None)
+        self._due.append((live, index))
+        self._notify()

@@ -1,0 +1,129 @@
+"""A live run: its folded state and what the engine needs around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from tidemill.clock import Wakeup
+from tidemill.dag.binding import resolve
+from tidemill.dag.context import Context
+from tidemill.dag.definition import Dag
+from tidemill.dag.parameters import Parameters
+from tidemill.events.event import Event
+from tidemill.events.lifecycle import Type
+from tidemill.runs.attempts import Attempt
+from tidemill.runs.records import Record
+from tidemill.runs.state import RunPhase, RunState
+from tidemill.storage.contract import NewRun, RunSummary
+
+__all__ = ["LiveRun", "Results", "empty_dag"]
+
+
+class Results(Mapping[int, Any]):
+    """Results decoded anew for each reader, so that no task sees what another one changed."""
+
+    __slots__ = ("_texts",)
+
+    def __init__(self, texts: dict[int, bytes]) -> None:
+        self._texts = texts
+
+    def __getitem__(self, index: int) -> Any:
+        return orjson.loads(self._texts[index])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+
+@dataclass(slots=True, eq=False)
+class LiveRun:
+    """One run that the engine works on."""
+
+    run: NewRun | RunSummary
+    dag: Dag
+    state: RunState
+    #: The event that started it, where some task asks for its context.
+    event: Event | None = None
+    #: Time of the decisions gathered in `records`: one history row has one time.
+    at: int = 0
+    #: Records decided and not yet handed to the store.
+    records: list[Record] = field(default_factory=list)
+    #: Tasks whose start is in `records`.
+    starting: list[int] = field(default_factory=list)
+    #: Ready tasks held back by `max_active_tasks`.
+    held: list[int] = field(default_factory=list)
+    #: Retries that wait for their time.
+    timers: dict[int, Wakeup] = field(default_factory=dict)
+    #: The phase that the summary row shows.
+    shown: RunPhase = RunPhase.QUEUED
+    _parameters: Mapping[str, Any] | None = None
+
+    @property
+    def run_id(self) -> str:
+        return self.run.run_id
+
+    @property
+    def is_full(self) -> bool:
+        """True when `max_active_tasks` of the DAG lets no further task start."""
+        limit = self.dag.max_active_tasks
+        return limit is not None and self.state.running >= limit
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Parameters as the DAG's types, made once per run."""
+        if self._parameters is None:
+            self._parameters = self.dag.parameters.load(self.run.parameters)
+        return self._parameters
+
+    def attempt(self, index: int) -> Attempt:
+        """The attempt whose start was just recorded, its arguments resolved.
+
+        Raises what the resolution raises (a path that a result does not have): the attempt failed.
+        """
+        node = self.dag.tasks[index]
+        args, kwargs = node.args, node.kwargs
+        if node.has_references:
+            args, kwargs = resolve(node, Results(self.state.results), self.parameters)
+        if node.context_parameter is not None:
+            kwargs = {**kwargs, node.context_parameter: self._context(node.task_id, index)}
+        return Attempt(self.run_id, node, self.state.attempts[index], args, kwargs)
+
+    def _context(self, task_id: str, index: int) -> Context:
+        return Context(
+            run_id=self.run_id,
+            dag_id=self.dag.dag_id,
+            task_id=task_id,
+            attempt=self.state.attempts[index],
+            idempotency_key=f"{self.run_id}/{task_id}",
+            event=self.event,
+            parameters=self.parameters,
+            **_interval(self.event),
+        )
+
+
+def _interval(event: Event | None) -> dict[str, datetime]:
+    """The scheduled interval that a tick stands for."""
+    if event is None or event.type != Type.SCHEDULE_TICK:
+        return {}
+    names = ("scheduled_at", "interval_start", "interval_end")
+    return {name: datetime.fromisoformat(event.data[name]) for name in names}
+
+
+def empty_dag(run: NewRun | RunSummary) -> Dag:
+    """Stands in for a definition that cannot be had: its run can only be ended."""
+    return Dag(
+        dag_id=run.dag,
+        version=run.version,
+        tasks=(),
+        index={},
+        roots=(),
+        output=None,
+        parameters=Parameters(),
+    )

@@ -1,0 +1,49 @@
+"""The definitions that runs began with: loaded ones, and older ones from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tidemill.dag.definition import Dag
+from tidemill.errors import DefinitionError, NotFound
+from tidemill.project.workflows import load_source
+from tidemill.runs.view import encode_graph
+from tidemill.storage.contract import RunStore
+
+__all__ = ["Versions"]
+
+
+class Versions:
+    """Finds the `Dag` of a (DAG, version)."""
+
+    def __init__(self, dags: Mapping[str, Dag], store: RunStore) -> None:
+        self._store = store
+        self._known: dict[tuple[str, str], Dag] = {(dag.dag_id, dag.version): dag for dag in dags.values()}
+        self._dags = dags
+
+    async def save(self) -> None:
+        """Keep every loaded version with its source, so that its runs can end on it after the files change."""
+        for dag in self._dags.values():
+            await self._store.save_version(dag.dag_id, dag.version, dag.file, dag.source, encode_graph(dag))
+
+    def loaded(self, dag_id: str, version: str) -> Dag | None:
+        """The definition when it needs no reading."""
+        return self._known.get((dag_id, version))
+
+    async def find(self, dag_id: str, version: str) -> Dag:
+        """The definition, rebuilt from its kept source when the files have changed since.
+
+        Raises `NotFound` or `DefinitionError`: the run cannot go on.
+        """
+        known = self._known.get((dag_id, version))
+        if known is not None:
+            return known
+        kept = await self._store.version(dag_id, version)
+        if kept is None:
+            raise NotFound("version", f"{dag_id}@{version}")
+        file, source, _ = kept
+        dag = load_source(source, file, dag_id)
+        if dag.version != version:
+            raise DefinitionError([])
+        self._known[dag_id, version] = dag
+        return dag

@@ -1,0 +1,223 @@
+"""Events of our own: their types, and the builders that every stage uses, so that ids and shapes are the same.
+
+Ids are derived from what happened: the same happening, told again after a crash, is the same event. Builders take
+times as microseconds since the epoch and never look at a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from tidemill.clock import rfc3339
+from tidemill.events import limits
+from tidemill.events.event import JSON, Event, ExtensionValue
+
+__all__ = [
+    "RESERVED_PREFIX",
+    "Type",
+    "dag_requested",
+    "dag_source",
+    "file_landed",
+    "retry_requested",
+    "run_completed",
+    "run_type",
+    "schedule_source",
+    "schedule_tick",
+]
+
+#: Types that start so are made here only; from outside they are refused.
+RESERVED_PREFIX = "dev.tidemill."
+
+
+class Type(StrEnum):
+    """Types of our own events."""
+
+    RUN_QUEUED = "dev.tidemill.run.queued.v1"
+    RUN_STARTED = "dev.tidemill.run.started.v1"
+    RUN_WAITING = "dev.tidemill.run.waiting.v1"
+    RUN_SUCCEEDED = "dev.tidemill.run.succeeded.v1"
+    RUN_FAILED = "dev.tidemill.run.failed.v1"
+    RUN_CANCELLED = "dev.tidemill.run.cancelled.v1"
+    TASK_STARTED = "dev.tidemill.task.started.v1"
+    TASK_SUCCEEDED = "dev.tidemill.task.succeeded.v1"
+    TASK_FAILED = "dev.tidemill.task.failed.v1"
+    TASK_SKIPPED = "dev.tidemill.task.skipped.v1"
+    TASK_RETRYING = "dev.tidemill.task.retrying.v1"
+    ASSET_UPDATED = "dev.tidemill.asset.updated.v1"
+    ASSET_STALE = "dev.tidemill.asset.stale.v1"
+    ASSET_CHECK_FAILED = "dev.tidemill.asset.check_failed.v1"
+    SCHEDULE_TICK = "dev.tidemill.schedule.tick.v1"
+    DAG_REQUESTED = "dev.tidemill.dag.requested.v1"
+    RETRY_REQUESTED = "dev.tidemill.run.retry_requested.v1"
+    FILE_LANDED = "dev.tidemill.file.landed.v1"
+
+
+def run_type(state: str) -> str:
+    """The type of the event that tells that a run reached `state`."""
+    return f"dev.tidemill.run.{state}.v1"
+
+
+def dag_source(dag: str) -> str:
+    """The `source` of events about runs of `dag`."""
+    return f"/tidemill/dags/{quote(dag, safe='')}"
+
+
+def schedule_source(dag: str) -> str:
+    """The `source` of events of the schedule of `dag`."""
+    return f"/tidemill/schedules/{quote(dag, safe='')}"
+
+
+def run_completed(
+    *,
+    dag: str,
+    run_id: str,
+    state: str,
+    version: str,
+    trigger: str,
+    at_us: int,
+    event_source: str,
+    event_id: str,
+    result: bytes | None,
+    error: Mapping[str, Any] | None,
+    parameters: bytes,
+    started_at: int | None,
+    queued_at: int,
+    correlation_id: str,
+    causation_id: str,
+    hop_count: int,
+    traceparent: str | None,
+) -> Event:
+    """The one event that tells that a run ended in `state` at `at_us`; its id is the run's id and the state.
+
+    `result` and `parameters` are JSON text. `event_source` and `event_id` name the event that started the run.
+    """
+    extensions: dict[str, ExtensionValue] = {
+        "correlationid": correlation_id,
+        "causationid": causation_id,
+        "hopcount": hop_count,
+    }
+    if traceparent is not None:
+        extensions["traceparent"] = traceparent
+    ended_at = rfc3339(at_us)
+    return Event(
+        id=f"{run_id}/{state}",
+        source=dag_source(dag),
+        type=run_type(state),
+        subject=run_id,
+        time=ended_at,
+        datacontenttype="application/json",
+        data={
+            "run_id": run_id,
+            "dag": dag,
+            "version": version,
+            "state": state,
+            "trigger": trigger,
+            "event": {"source": event_source, "id": event_id},
+            "parameters": orjson.loads(parameters) if parameters else None,
+            "result": orjson.loads(result) if result else None,
+            "error": None if error is None else dict(error),
+            "queued_at": rfc3339(queued_at),
+            "started_at": None if started_at is None else rfc3339(started_at),
+            "ended_at": ended_at,
+        },
+        extensions=extensions,
+    )
+
+
+def schedule_tick(*, dag: str, scheduled_at_us: int, interval_start_us: int, interval_end_us: int) -> Event:
+    """The event that starts the scheduled run of `dag` for one interval; one per DAG and scheduled time."""
+    scheduled_at = rfc3339(scheduled_at_us)
+    return Event(
+        id=f"{dag}/{scheduled_at}",
+        source=schedule_source(dag),
+        type=Type.SCHEDULE_TICK.value,
+        subject=dag,
+        time=scheduled_at,
+        datacontenttype="application/json",
+        data={
+            "dag": dag,
+            "scheduled_at": scheduled_at,
+            "interval_start": rfc3339(interval_start_us),
+            "interval_end": rfc3339(interval_end_us),
+        },
+    )
+
+
+def dag_requested(*, dag: str, parameters: JSON, id: str, by: str, at_us: int | None = None) -> Event:  # noqa: A002
+    """The event that starts a run of `dag` because somebody (`by`) asked for it; `id` makes the asking idempotent."""
+    return Event(
+        id=id,
+        source=dag_source(dag),
+        type=Type.DAG_REQUESTED.value,
+        subject=dag,
+        time=None if at_us is None else rfc3339(at_us),
+        datacontenttype="application/json",
+        data={"dag": dag, "parameters": parameters, "by": by},
+    )
+
+
+def retry_requested(
+    *, dag: str, run_id: str, parameters: JSON, id: str, by: str, at_us: int | None = None  # noqa: A002
+) -> Event:
+    """The event that starts a new run of `dag` which takes over what `run_id` has already done."""
+    return Event(
+        id=id,
+        source=dag_source(dag),
+        type=Type.RETRY_REQUESTED.value,
+        subject=dag,
+        time=None if at_us is None else rfc3339(at_us),
+        datacontenttype="application/json",
+        data={"dag": dag, "run_id": run_id, "parameters": parameters, "by": by},
+    )
+
+
+def file_landed(
+    *,
+    type: str,  # noqa: A002
+    source: str,
+    folder: str,
+    path: str,
+    inode: int,
+    size: int,
+    mtime_ns: int,
+    digest: str,
+) -> Event:
+    """The event that tells that one settled version of a file is there; its id stands for path, inode, size and mtime.
+
+    `path` is relative to `folder`; names that are not UTF-8 (surrogate escapes) are shown with backslash escapes.
+    """
+    raw_path = path.encode("utf-8", "surrogateescape")
+    version = b"%b\0%d\0%d\0%d" % (raw_path, inode, size, mtime_ns)
+    shown_path = _shown(path)
+    return Event(
+        id=blake2b(version, digest_size=16).hexdigest(),
+        source=source,
+        type=type,
+        subject=_subject(shown_path),
+        time=rfc3339(mtime_ns // 1000),
+        datacontenttype="application/json",
+        data={
+            "path": shown_path,
+            "name": shown_path.rpartition("/")[2],
+            "size": size,
+            "mtime": rfc3339(mtime_ns // 1000),
+            "digest": digest,
+            "folder": _shown(folder),
+        },
+    )
+
+
+def _shown(path: str) -> str:
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _subject(path: str) -> str | None:
+    """The path as an attribute: percent-encoded where it holds what an attribute must not."""
+    subject = path if path.isprintable() else quote(path)
+    return subject if subject and len(subject.encode()) <= limits.MAX_ATTRIBUTE_BYTES else None

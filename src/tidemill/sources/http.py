@@ -1,0 +1,116 @@
+"""`POST /events`: CloudEvents over HTTP in binary, structured and batched mode, as a lean ASGI application.
+
+The hot path of the service: no request objects, no framework, no validation but that of CloudEvents. Rules:
+
+1. Nothing is answered with 2xx before the commit that holds the events has returned.
+2. A batch is accepted whole or refused whole, with every refused event named.
+3. Size, time and backlog are limited before a byte is looked at.
+4. Who may post is decided in front of this application, not here.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from tidemill.clock import Clock
+from tidemill.errors import EventRejected, Overloaded, StorageError
+from tidemill.events import http as binding
+from tidemill.events import json_format, json_text, media, validate
+from tidemill.events.event import Event
+from tidemill.settings import Settings
+from tidemill.sources import answers, body
+from tidemill.sources.answers import Headers, Receive, Scope, Send
+from tidemill.sources.contract import SourceStatus
+from tidemill.sources.tally import Tally
+from tidemill.storage.contract import Append, EventLog
+
+__all__ = ["HttpIngest"]
+
+logger = logging.getLogger(__name__)
+
+_ALLOW = ((b"allow", b"POST"),)
+
+
+class HttpIngest:
+    """The ASGI application that takes CloudEvents into the log."""
+
+    name = "http"
+
+    def __init__(self, log: EventLog, *, clock: Clock, settings: Settings) -> None:
+        self._log = log
+        self._max_body_bytes = settings.max_body_bytes
+        self._max_batch_bytes = settings.max_batch_bytes
+        self._max_batch_events = settings.max_batch_events
+        self._body_timeout_seconds = settings.body_timeout_seconds
+        self._tally = Tally(self.name, "http", clock=clock)
+
+    def status(self) -> SourceStatus:
+        """How it is doing now."""
+        return self._tally.status()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; 202 means that its events are on disk."""
+        try:
+            if scope["method"] != "POST":
+                refusal = EventRejected("method_not_allowed", "events are posted")
+                await answers.send_refusal(send, refusal, headers=_ALLOW)
+                return
+            events, was_batch = await self._receive(scope, receive)
+            appended = await self._log.append(Append(events=events)) if events else []
+        except (EventRejected, Overloaded, StorageError) as error:
+            self._tally.refuse(error)
+            await answers.send_refusal(send, error)
+        except body.ClientGone:
+            return
+        except Exception as error:
+            logger.exception("request.failed", extra={"path": "/events", "error": repr(error)})
+            await answers.send_failure(send)
+        else:
+            self._tally.count(appended)
+            encoded = answers.encode_batch(appended) if was_batch else answers.encode_one(appended[0])
+            await answers.send_answer(send, 202, encoded)
+
+    async def _receive(self, scope: Scope, receive: Receive) -> tuple[list[Event], bool]:
+        answers.check_overload(self._log)
+        headers = scope["headers"]
+        is_batch = _is_batch(headers)
+        raw = await body.read(
+            receive,
+            headers,
+            limit=self._max_batch_bytes if is_batch else self._max_body_bytes,
+            seconds=self._body_timeout_seconds,
+            too_large="batch_too_large" if is_batch else "payload_too_large",
+        )
+        try:
+            events, was_batch = binding.from_http(headers, raw, max_events=self._max_batch_events)
+            for event in events:
+                validate.refuse_reserved(event)
+        except EventRejected as error:
+            if is_batch and (problems := _problems_of_batch(raw, self._max_batch_events)):
+                raise answers.BatchRejected(problems) from error
+            raise
+        return events, was_batch
+
+
+def _is_batch(headers: Headers) -> bool:
+    for name, value in headers:
+        if name == b"content-type":
+            return media.content_mode(value.decode("latin-1").strip(" \t")) is media.Mode.BATCH
+    return False
+
+
+def _problems_of_batch(raw: bytes, max_events: int) -> list[EventRejected]:
+    """The refusal of every event to blame, of a batch that was refused; empty when the batch itself is."""
+    try:
+        items = json_text.parse(raw, envelope=2)
+    except EventRejected:
+        return []
+    if not isinstance(items, list) or len(items) > max_events:
+        return []
+    problems: list[EventRejected] = []
+    for index, item in enumerate(items):
+        try:
+            validate.refuse_reserved(json_format.from_json(item))
+        except EventRejected as refusal:
+            problems.append(refusal.at(index))
+    return problems

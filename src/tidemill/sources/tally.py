@@ -1,0 +1,55 @@
+"""What one HTTP source has seen since the process started, as its status shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tidemill.clock import Clock
+from tidemill.errors import StorageError
+from tidemill.sources.contract import SourceState, SourceStatus
+from tidemill.storage.contract import Appended
+
+__all__ = ["Tally"]
+
+
+class Tally:
+    """Counts answers; a source that cannot store what it receives is stalled until it can again."""
+
+    def __init__(self, name: str, kind: str, *, clock: Clock) -> None:
+        self._name = name
+        self._kind = kind
+        self._clock = clock
+        self._accepted = 0
+        self._duplicates = 0
+        self._refused = 0
+        self._last_event_at: int | None = None
+        self._error = ""
+
+    def count(self, answers: Sequence[Appended]) -> None:
+        """Count events that the log has taken."""
+        duplicates = sum(answer.duplicate for answer in answers)
+        self._duplicates += duplicates
+        if duplicates < len(answers):
+            self._accepted += len(answers) - duplicates
+            self._last_event_at = self._clock.now_us()
+        self._error = ""
+
+    def refuse(self, error: Exception) -> None:
+        """Count a request that was refused."""
+        self._refused += 1
+        if isinstance(error, StorageError):
+            self._error = str(error)
+
+    def status(self, error: str = "") -> SourceStatus:
+        """The counts as a source's status; `error` says why it takes nothing."""
+        error = error or self._error
+        return SourceStatus(
+            name=self._name,
+            kind=self._kind,
+            state=SourceState.STALLED if error else SourceState.LIVE,
+            accepted=self._accepted,
+            duplicates=self._duplicates,
+            refused=self._refused,
+            last_event_at=self._last_event_at,
+            error=error,
+        )

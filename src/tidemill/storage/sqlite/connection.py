@@ -1,0 +1,88 @@
+"""SQLite connections: how they are opened, and one hop into their thread for a whole function.
+
+`aiosqlite` runs each call in the connection's own thread; a hop costs about as much as the fsync it waits for. A
+transaction is therefore handed over as one function (`Session.call`) and not statement by statement.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import aiosqlite
+
+__all__ = ["Session", "insert_rows", "open_reader", "open_writer"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Rows per INSERT statement. Few large statements instead of many small ones: the interpreter lock is let go
+#: once per statement, not once per row, and the event loop keeps running meanwhile.
+_CHUNKS = (256, 64, 16, 4, 1)
+
+
+class Session(aiosqlite.Connection):
+    """An aiosqlite connection that also runs whole functions in its thread."""
+
+    async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `function` in the connection's thread and return what it returns."""
+        result: R = await self._execute(function, *args, **kwargs)  # type: ignore[no-untyped-call]
+        return result
+
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """The connection itself, for functions that run in its thread."""
+        return self._conn
+
+
+async def open_writer(path: Path) -> Session:
+    """The writing connection: WAL, every commit on disk before it returns."""
+    session = await _open(path)
+    await session.execute("PRAGMA journal_mode=WAL")
+    await session.execute("PRAGMA synchronous=FULL")
+    await session.execute("PRAGMA wal_autocheckpoint=4000")
+    return session
+
+
+async def open_reader(path: Path) -> Session:
+    """A connection that cannot write."""
+    session = await _open(path)
+    await session.execute("PRAGMA query_only=ON")
+    return session
+
+
+async def _open(path: Path) -> Session:
+    def connect() -> sqlite3.Connection:
+        # Created by us, so that nobody else can read it, whatever the umask.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        return sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=5.0)
+
+    session = Session(connect, 64)
+    await session
+    await session.execute("PRAGMA cache_size=-32768")
+    await session.execute("PRAGMA temp_store=MEMORY")
+    await session.execute("PRAGMA foreign_keys=ON")
+    return session
+
+
+def insert_rows(connection: sqlite3.Connection, insert: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert all rows with as few statements as possible.
+
+    `insert` ends with `VALUES`; runs in the connection's thread, inside the caller's transaction.
+    """
+    if not rows:
+        return
+    width = "(" + ",".join("?" * len(rows[0])) + ")"
+    start, left = 0, len(rows)
+    for size in _CHUNKS:
+        while left >= size:
+            statement = insert + ",".join([width] * size)
+            if size == 1:
+                connection.execute(statement, rows[start])
+            else:
+                connection.execute(statement, [value for row in rows[start : start + size] for value in row])
+            start += size
+            left -= size

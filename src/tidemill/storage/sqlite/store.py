@@ -1,0 +1,146 @@
+"""Opening and closing a SQLite store."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tidemill.clock import Clock
+from tidemill.errors import ProjectLocked, StoreUnavailable
+from tidemill.events.event import LoggedEvent
+from tidemill.storage.contract import Store
+from tidemill.storage.limits import Limits
+from tidemill.storage.sqlite.connection import Session, open_reader, open_writer
+from tidemill.storage.sqlite.dead_letters import SqliteDeadLetters
+from tidemill.storage.sqlite.ledger import SqliteLedger
+from tidemill.storage.sqlite.log import SqliteEventLog
+from tidemill.storage.sqlite.migrate import migrate
+from tidemill.storage.sqlite.outbox import SqliteOutbox
+from tidemill.storage.sqlite.runs import SqliteRunStore
+from tidemill.storage.sqlite.transaction import Job, RouteJob
+from tidemill.storage.sqlite.writer import Writer, load_positions
+from tidemill.storage.tail import Tail
+
+__all__ = ["SqliteStore", "open_store"]
+
+#: Databases up to this size are checked page by page after an unclean stop; larger ones would delay the start.
+_CHECKED_BYTES = 256 << 20
+
+
+class SqliteStore:
+    """See `Store`."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        lock: int,
+        session: Session,
+        readers: tuple[Session, Session],
+        positions: Any,
+        clock: Clock,
+        limits: Limits,
+        probe: Callable[[str], None] | None,
+    ) -> None:
+        stage_reader, reader = readers
+        self._lock = lock
+        self._path = path
+        self._readers = readers
+        self._session = session
+        self._tail = Tail(positions.head)
+        self._writer = Writer(
+            session, positions, publish=self._publish, resynchronise=self._resynchronise, probe=probe
+        )
+        self.log = SqliteEventLog(
+            path, writer=self._writer, reader=stage_reader, tail=self._tail, clock=clock, limits=limits
+        )
+        self.ledger = SqliteLedger(writer=self._writer, reader=stage_reader)
+        self.runs = SqliteRunStore(writer=self._writer, reader=reader, clock=clock)
+        self.outbox = SqliteOutbox(writer=self._writer, reader=stage_reader)
+        self.dead_letters = SqliteDeadLetters(writer=self._writer, reader=reader)
+
+    async def close(self) -> None:
+        """Commit what was handed in and close."""
+        await self._writer.close()
+        for reader in self._readers:
+            await reader.close()
+        _clean_mark(self._path).touch(mode=0o600)
+        os.close(self._lock)
+
+    def _publish(
+        self, logged: Sequence[tuple[LoggedEvent, int]], jobs: Sequence[Job], answers: Sequence[Any]
+    ) -> None:
+        self._tail.extend(logged)
+        for job in jobs:
+            if isinstance(job, RouteJob):
+                self.runs.new_runs.put(job.batch.runs)
+                self.outbox.committed(job.batch.deliveries)
+
+    def _resynchronise(self, head: int) -> None:
+        """A commit failed and the database says where the log ends; followers read on from there."""
+        if head != self._tail.head:
+            self._tail.restart(head)
+
+
+async def open_store(
+    path: Path,
+    *,
+    clock: Clock,
+    limits: Limits | None = None,
+    probe: Callable[[str], None] | None = None,
+) -> Store:
+    """Open the database at `path`, made and migrated as needed, for this process alone.
+
+    Raises `ProjectLocked` when another process has it, `StoreUnavailable` when a page is damaged. `probe` is told
+    of every commit point just before and after it, for fault injection.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = _lock(path)
+    try:
+        session = await open_writer(path)
+        readers = (await open_reader(path), await open_reader(path))
+        await session.call(_check, session, path)
+        await session.call(migrate, session.raw)
+        positions = await session.call(load_positions, session.raw)
+    except BaseException:
+        os.close(lock)
+        raise
+    return SqliteStore(
+        path,
+        lock=lock,
+        session=session,
+        readers=readers,
+        positions=positions,
+        clock=clock,
+        limits=limits or Limits(),
+        probe=probe,
+    )
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise ProjectLocked(f"another process works on {path.name}; stop it first") from None
+    return descriptor
+
+
+def _clean_mark(path: Path) -> Path:
+    return path.with_suffix(".clean")
+
+
+def _check(session: Session, path: Path) -> None:
+    """After an unclean stop look at every page; a damaged database is refused, never served."""
+    mark = _clean_mark(path)
+    clean = mark.exists()
+    mark.unlink(missing_ok=True)
+    if clean or path.stat().st_size > _CHECKED_BYTES:
+        return
+    found = [row[0] for row in session.raw.execute("PRAGMA quick_check(5)")]
+    if found != ["ok"]:
+        raise StoreUnavailable(f"the database {path.name} is damaged: {'; '.join(found)}; restore a backup")

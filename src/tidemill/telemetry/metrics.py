@@ -1,0 +1,113 @@
+"""Every metric, in one table: what stages count while they work, and what is read off at a scrape.
+
+One `Metrics` per service, made by the composition root and handed to the stages that count; nothing is
+registered process-wide, so that two services in one process never mix. Runs are read off the store when
+somebody asks, because there the numbers survive a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+__all__ = ["CONTENT_TYPE", "METRICS", "Metrics"]
+
+#: Media type of the text that `Metrics.render` gives.
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+#: Name to (labels, meaning). Counters end in `_total`.
+METRICS: dict[str, tuple[tuple[str, ...], str]] = {
+    "tidemill_events_total": (
+        ("source", "kind", "outcome"),
+        "Events by source since the start: accepted, duplicate or refused.",
+    ),
+    "tidemill_source_lag": (("source", "kind"), "Records or files known to wait outside."),
+    "tidemill_log_position": ((), "Position of the last committed event."),
+    "tidemill_runs": (("dag", "state"), "Runs by DAG and state."),
+    "tidemill_task_attempts_total": (
+        ("dag", "outcome"),
+        "Task attempts that ended since the start: succeeded, failed, cancelled or timed_out.",
+    ),
+    "tidemill_deliveries_total": (
+        ("subscription", "outcome"),
+        "Delivery attempts since the start: delivered, failed or dead_lettered.",
+    ),
+    "tidemill_queue": (("queue",), "How many wait or run, by queue."),
+    "tidemill_stream_clients": ((), "Open event streams."),
+}
+
+
+class Metrics:
+    """The metrics of one service."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry(auto_describe=True)
+        #: Labels `dag`, `outcome`; the engine counts.
+        self.task_attempts = self._counter("tidemill_task_attempts_total")
+        #: Labels `subscription`, `outcome`; the dispatcher counts.
+        self.deliveries = self._counter("tidemill_deliveries_total")
+        #: The API counts.
+        self.stream_clients = self._gauge("tidemill_stream_clients")
+        self._queues = self._gauge("tidemill_queue")
+
+    def watch_queue(self, queue: str, size: Callable[[], float]) -> None:
+        """Show `size()` as the gauge of `queue` at every scrape."""
+        self._queues.labels(queue).set_function(size)
+
+    def render(self, families: Iterable[Metric] = ()) -> bytes:
+        """Everything as Prometheus text, with `families` read off the store for this scrape."""
+        return bytes(generate_latest(_Scrape([*families, *self._registry.collect()])))
+
+    def _counter(self, name: str) -> Counter:
+        labels, meaning = METRICS[name]
+        return Counter(name, meaning, labels, registry=self._registry)
+
+    def _gauge(self, name: str) -> Gauge:
+        labels, meaning = METRICS[name]
+        return Gauge(name, meaning, labels, registry=self._registry)
+
+
+def event_families(statuses: Iterable[Mapping[str, object]]) -> list[Metric]:
+    """What the sources have counted, from their statuses."""
+    events = _family(CounterMetricFamily, "tidemill_events_total")
+    lag = _family(GaugeMetricFamily, "tidemill_source_lag")
+    for status in statuses:
+        name, kind = str(status["name"]), str(status["kind"])
+        for outcome, field in (("accepted", "accepted"), ("duplicate", "duplicates"), ("refused", "refused")):
+            events.add_metric([name, kind, outcome], _number(status[field]))
+        if status.get("lag") is not None:
+            lag.add_metric([name, kind], _number(status["lag"]))
+    return [events, lag]
+
+
+def store_families(head: int, runs: Mapping[tuple[str, str], int]) -> list[Metric]:
+    """What the store knows: the log's head, and runs per (DAG, state)."""
+    position = _family(GaugeMetricFamily, "tidemill_log_position")
+    position.add_metric([], head)
+    by_state = _family(GaugeMetricFamily, "tidemill_runs")
+    for (dag, state), count in sorted(runs.items()):
+        by_state.add_metric([dag, state], count)
+    return [position, by_state]
+
+
+class _Scrape:
+    """The collector of one scrape."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _family(
+    kind: type[CounterMetricFamily] | type[GaugeMetricFamily], name: str
+) -> CounterMetricFamily | GaugeMetricFamily:
+    labels, meaning = METRICS[name]
+    return kind(name, meaning, labels=labels)
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
