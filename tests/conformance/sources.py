@@ -6,15 +6,15 @@ A source takes part by an adapter (`SourceAdapter`) and a class:
         @pytest.fixture
         def adapter(self, tmp_path): return FilesAdapter(tmp_path / "inbox")
 
-The store is a real one. Between it and the source stands a `ProbedLog`, which fails, holds or fills up on command.
-Tests wait for conditions only; the clock hurries, so that a source's quiet times and retries are short.
+The store is a real one. Between it and the source stands a `ProbedLog`, which fails, holds or fills up on
+command. Tests wait for conditions only; the clock hurries, so that a source's quiet times and retries are short.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +87,7 @@ class HurriedClock:
 
 
 class ProbedLog:
-    """An event log that does as it is told: passes on, fails before or after the commit, holds, or is full."""
+    """An event log that does as it is told: passes on, fails before or after the commit, holds, is full."""
 
     def __init__(self, inner: EventLog) -> None:
         self._inner = inner
@@ -201,16 +201,21 @@ async def logged(log: EventLog, count: int) -> list[LoggedEvent]:
 async def dead_letters(store: Store, count: int) -> list[DeadLetter]:
     """All dead letters, as soon as there are at least `count`."""
     async with asyncio.timeout(PATIENCE):
-        while len(letters := await store.dead_letters.list(stage=None, before=None, limit=1000)) < count:
+        while len(letters := await store.dead_letters.list(stage=None, before=None, limit=1000)) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
     return [await _whole(store, letter.id) for letter in letters]
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Return as soon as `condition` holds, for what has no signal to wait for."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
 async def until_state(source: Source, state: SourceState) -> None:
     """Return as soon as the source says that it is in `state`."""
-    async with asyncio.timeout(PATIENCE):
-        while source.status().state is not state:
-            await asyncio.sleep(0.002)
+    await until(lambda: source.status().state is state)
 
 
 async def _whole(store: Store, letter_id: str) -> DeadLetter:
@@ -335,9 +340,7 @@ class SourceConformance:
 
         async with running(source):
             await adapter.put(_keys(5))
-            async with asyncio.timeout(PATIENCE):
-                while log.tried < 5:
-                    await asyncio.sleep(0.002)
+            await until(lambda: log.tried >= 5)
 
             assert await adapter.acknowledged(store.ledger) == set()
 
@@ -402,9 +405,7 @@ class SourceConformance:
             await until_state(source, SourceState.LIVE)
             await adapter.put(_keys(7))
             await logged(log, 7)
-            async with asyncio.timeout(PATIENCE):
-                while source.status().accepted < 7 or source.status().lag:
-                    await asyncio.sleep(0.002)
+            await until(lambda: source.status().accepted == 7 and not source.status().lag)
             live = source.status()
         after = source.status()
 
@@ -422,9 +423,7 @@ class SourceConformance:
 
         async with running(source):
             await adapter.put(_keys(1))
-            async with asyncio.timeout(PATIENCE):
-                while not source.status().error:
-                    await asyncio.sleep(0.002)
+            await until(lambda: source.status().error != "")
             failing = source.status().state
             log.fail_no_more()
             await logged(log, 1)

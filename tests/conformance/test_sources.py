@@ -1,5 +1,6 @@
 """Every source against the source conformance suite."""
 
+# ruff: noqa: ASYNC240 - a folder is the outside here
 from __future__ import annotations
 
 import os
@@ -8,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-
 from tests.conformance.sources import BadInput, SourceAdapter, SourceConformance
+
 from tidemill.clock import Clock
 from tidemill.events.event import Event
 from tidemill.project.model import FileSource

@@ -16,7 +16,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, Route
 
 from tidemill.api.auth import Refusal
 from tidemill.api.parts import Send
@@ -125,26 +124,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_bug)
 
 
-async def _on_http(request: Request, error: HTTPException) -> Response:
+async def _on_http(_request: Request, error: HTTPException) -> Response:
     code = _CODES.get(error.status_code, "request_failed")
     headers = dict(error.headers or {})
     match error.status_code:
         case 404:
             return problem(404, code, "there is nothing at this path")
         case 405:
-            headers["Allow"] = ", ".join(sorted(_allowed(request)))
             return problem(405, code, "this path does not take the method", headers=headers)
     return problem(error.status_code, code, str(error.detail), headers=headers)
-
-
-def _allowed(request: Request) -> set[str]:
-    routes = [route for route in request.app.routes if isinstance(route, Route)]
-    return {
-        method
-        for route in routes
-        if route.matches(request.scope)[0] is not Match.NONE
-        for method in route.methods or ()
-    }
 
 
 async def _on_validation(_request: Request, error: RequestValidationError) -> Response:

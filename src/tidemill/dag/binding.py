@@ -3,7 +3,8 @@
 Rules:
 
 1. A tree is made of constants, references, and lists, tuples and dicts of trees.
-2. What is resolved is made anew each time: no two attempts share a list or dict that came from the definition.
+2. What is resolved is made anew each time: no two attempts share a list or dict that came from the
+   definition.
 3. Trees are compiled once, at build; resolving costs the references, never the size of the DAG.
 """
 
@@ -68,8 +69,8 @@ class UnresolvedReference(TaskFailed):
 def resolve(node: TaskNode, results: Results, parameters: Mapping[str, Any]) -> Arguments:
     """The arguments of one attempt of `node`, without its context.
 
-    `results` holds at least the upstream tasks' results. Raises `UnresolvedReference` when a path leads nowhere:
-    the attempt has failed, and a further one with the same results fails in the same way.
+    `results` holds at least the upstream tasks' results. Raises `UnresolvedReference` when a path leads
+    nowhere: the attempt has failed, and a further one with the same results fails in the same way.
     """
     if not node.has_references:
         return node.args, node.kwargs

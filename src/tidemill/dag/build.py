@@ -43,8 +43,8 @@ def build(
 ) -> Dag | list[Problem]:
     """The DAG of `definition`, or every problem it has.
 
-    `file` (relative to the project) and `line` name the place in problems, `source` is the file's text and part of
-    the version. Runs the DAG function once; an exception it raises is a problem.
+    `file` (relative to the project) and `line` name the place in problems, `source` is the file's text and
+    part of the version. Runs the DAG function once; an exception it raises is a problem.
     """
     line = definition.line if line is None else line
     # A factory in another file declares DAGs of this one: its lines would be read as lines of this file.

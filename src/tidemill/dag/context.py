@@ -1,7 +1,7 @@
 """What a task may know about the attempt it is called for.
 
-A task asks for it by annotating one parameter `Context` (or `Context | None`); callers never pass it. How that
-parameter is found lives here too, so that the annotation and its meaning stand together.
+A task asks for it by annotating one parameter `Context` (or `Context | None`); callers never pass it. How
+that parameter is found lives here too, so that the annotation and its meaning stand together.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ class Context:
     task_id: str
     #: From 1.
     attempt: int
-    #: `run_id/task_id`: the same for every attempt. Hand it to the outside world to make repeated effects one.
+    #: `run_id/task_id`: the same for every attempt. Hand it to the outside world to make repeated effects
+    #: one.
     idempotency_key: str
     #: The event that started the run; None when a person started it.
     event: Event | None = None
     #: The run's parameters by name, as the annotated types.
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    #: The schedule's tick that started the run; None for other runs. The tick covers [interval_start, interval_end).
+    #: The schedule's tick that started the run; None for other runs. The tick covers [interval_start,
+    #: interval_end).
     scheduled_at: datetime | None = None
     interval_start: datetime | None = None
     interval_end: datetime | None = None
@@ -43,7 +45,9 @@ class Context:
 
 #: What an annotation that cannot be evaluated (imported for type checkers only) must look like to be ours.
 _WRITTEN = re.compile(
-    r"(?:\w+\.)*Context(?:\s*\|\s*None)?|None\s*\|\s*(?:\w+\.)*Context|(?:\w+\.)*Optional\[\s*(?:\w+\.)*Context\s*\]"
+    r"(?:\w+\.)*Context(?:\s*\|\s*None)?"
+    r"|None\s*\|\s*(?:\w+\.)*Context"
+    r"|(?:\w+\.)*Optional\[\s*(?:\w+\.)*Context\s*\]"
 )
 
 

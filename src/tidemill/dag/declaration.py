@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,18 +38,19 @@ class DagDefinition:
     def __init__(
         self, function: Callable[..., Any], options: DagOptions, *, problems: tuple[str, ...] = ()
     ) -> None:
-        if not callable(function) or isinstance(function, type):
+        if not inspect.isfunction(function):
             raise TypeError(f"@dag decorates a function, not {type(function).__name__}")
         functools.update_wrapper(self, function)
         self.function = function
         self.options = options
         #: Mistakes in how it was declared.
         self.problems = problems
-        code = getattr(function, "__code__", None)
-        self.code_file: str = getattr(code, "co_filename", "")
-        #: The file whose import declared it (not the file of a factory function that was called there), and its line.
+        code = inspect.unwrap(function).__code__
+        self.code_file: str = code.co_filename
+        #: The file whose import declared it (not the file of a factory function that was called there), and
+        #: its line.
         self.file: str = self.code_file
-        self.line: int = getattr(code, "co_firstlineno", 0)
+        self.line: int = code.co_firstlineno
         found = _found.get()
         if found is not None:
             self.file, self.line = _declaring_module(self.file, self.line)
@@ -73,7 +75,7 @@ class DagDefinition:
 
 
 def _declaring_module(code_file: str, code_line: int) -> tuple[str, int]:
-    frame = sys._getframe(1)
+    frame = sys._getframe(1)  # noqa: SLF001 - documented; `inspect.stack` reads files
     while frame.f_code.co_name != "<module>" and frame.f_back is not None:
         frame = frame.f_back
     if frame.f_code.co_name != "<module>" or frame.f_code.co_filename == code_file:

@@ -45,9 +45,10 @@ def task(
 ) -> Task | Callable[[Callable[..., Any]], Task]:
     """Make a task of a coroutine function (run in the event loop) or a plain function (run in a thread).
 
-    `task_id` defaults to the function's name. `retries` counts attempts after the first one; `retry` says the same
-    and more. `retry_delay` and `timeout` (also written `execution_timeout`) are timedeltas or seconds; `timeout` limits
-    one attempt. `depends_on` lists task ids, tasks or outputs that must succeed first without passing a result.
+    `task_id` defaults to the function's name. `retries` counts attempts after the first one; `retry` says the
+    same and more. `retry_delay` and `timeout` (also written `execution_timeout`) are timedeltas or seconds;
+    `timeout` limits one attempt. `depends_on` lists task ids, tasks or outputs that must succeed first
+    without passing a result.
     """
     options = TaskOptions(
         task_id=task_id,
@@ -104,11 +105,11 @@ def dag(
 ) -> DagDefinition | Callable[[Callable[..., Any]], DagDefinition]:
     """Make a DAG of a function that calls tasks; its own parameters are the parameters of a run.
 
-    `dag_id` defaults to the function's name. `schedule_interval` (also written `schedule`) is a cron expression of
-    five fields, six with seconds first, an alias such as `@daily`, or a timedelta; `timezone` is where cron fields
-    are read. Naive datetimes are UTC. `catchup` starts a run for every tick missed since `start_date`, else only
-    for the latest. `max_active_tasks` limits tasks of one run that run at once. `default_retry` is for tasks that
-    say nothing themselves.
+    `dag_id` defaults to the function's name. `schedule_interval` (also written `schedule`) is a cron
+    expression of five fields, six with seconds first, an alias such as `@daily`, or a timedelta; `timezone`
+    is where cron fields are read. Naive datetimes are UTC. `catchup` starts a run for every tick missed since
+    `start_date`, else only for the latest. `max_active_tasks` limits tasks of one run that run at once.
+    `default_retry` is for tasks that say nothing themselves.
     """
     both = schedule is not None and schedule_interval is not None
     problems = ("schedule and schedule_interval mean the same; give one of them",) if both else ()

@@ -33,8 +33,9 @@ class TaskNode:
     #: Positional and keyword arguments; each is a constant, or contains `binding` references.
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    #: True when args and kwargs must be made anew for each attempt: they refer to results or parameters, or hold
-    #: lists or dicts that a task could change (False: they can be used as they are). See `binding.resolve`.
+    #: True when args and kwargs must be made anew for each attempt: they refer to results or parameters, or
+    #: hold lists or dicts that a task could change (False: they can be used as they are). See
+    #: `binding.resolve`.
     has_references: bool
     upstream: tuple[int, ...]
     downstream: tuple[int, ...]
@@ -50,8 +51,8 @@ class TaskNode:
 class Schedule:
     """When the clock starts a DAG by itself."""
 
-    #: Five- or six-field cron expression (aliases such as `@daily` expanded; six fields begin with seconds), or None
-    #: for an interval.
+    #: Five- or six-field cron expression (aliases such as `@daily` expanded; six fields begin with seconds),
+    #: or None for an interval.
     cron: str | None
     interval: timedelta | None
     start_date: datetime | None

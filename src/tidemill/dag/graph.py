@@ -1,4 +1,4 @@
-"""Order and cycles of a directed graph given as upstream lists by index. Pure, deterministic, linear in edges."""
+"""Order and cycles of a directed graph given as upstream lists by index. Pure, deterministic, linear."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["find_cycle", "sort_topologically"]
 
 
 def sort_topologically(upstream: Sequence[Collection[int]]) -> list[int] | None:
-    """Indexes so that each comes after all of its upstream; ties in the given order; None when there is a cycle."""
+    """Indexes so that each comes after its upstream, ties in the given order; None when there is a cycle."""
     missing = [len(sources) for sources in upstream]
     downstream: list[list[int]] = [[] for _ in upstream]
     for index, sources in enumerate(upstream):

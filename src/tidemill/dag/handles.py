@@ -1,7 +1,7 @@
 """What stands for values while a DAG function is recorded: results of tasks, and the DAG's own parameters.
 
-A handle has no value yet, so whatever would need one (iterating, testing, formatting, comparing) is refused with
-what to do instead; nothing may silently use the handle itself as if it were the value.
+A handle has no value yet, so whatever would need one (iterating, testing, formatting, comparing) is refused
+with what to do instead; nothing may silently use the handle itself as if it were the value.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class Handle:
         self._refuse("tested")
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Handle):
-            return self is other
-        self._refuse("compared")
+        if not isinstance(other, Handle):
+            self._refuse("compared")
+        return self is other
 
     def __hash__(self) -> int:
         return id(self)
@@ -116,7 +116,7 @@ class Output(Handle):
 
 
 class Parameter(Handle):
-    """A parameter of the DAG being built; its fields are reached as `parameter.field` or `parameter["field"]`."""
+    """A parameter of the DAG being built; `parameter.field` and `parameter["field"]` refer into it."""
 
     __slots__ = ("_name",)
 

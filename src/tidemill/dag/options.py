@@ -1,6 +1,7 @@
 """What people write as arguments of `@task` and `@dag`, and what is wrong with it.
 
-Nothing is refused while it is written down: every wrong option is found at build, together with all the others.
+Nothing is refused while it is written down: every wrong option is found at build, together with all the
+others.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class TaskOptions:
     depends_on: Any = None
 
     def override(self, **given: Any) -> TaskOptions:
-        """These options with those of `given` that are not None; a way to retry or a timeout replaces the other."""
+        """These options with those of `given` that are not None; one way to say a thing replaces the other."""
         changes = {name: value for name, value in given.items() if value is not None}
         if "retry" in changes:
             changes = {"retries": None, "retry_delay": None} | changes

@@ -1,7 +1,8 @@
 """A DAG's run parameters: the DAG function's own signature, as one pydantic model made once.
 
-What reaches the store is JSON text; what reaches tasks are the annotated Python types. A DAG without parameters
-costs nothing per run. pydantic is imported only where a DAG has parameters, so that `import tidemill` stays quick.
+What reaches the store is JSON text; what reaches tasks are the annotated Python types. A DAG without
+parameters costs nothing per run. pydantic is imported only where a DAG has parameters, so that `import
+tidemill` stays quick.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class ParameterProblem(NamedTuple):
 
 
 class ParameterError(TidemillError):
-    """Values do not fit a DAG's parameters; `problems` holds every one. Whoever gave them must change them."""
+    """Values do not fit a DAG's parameters; `problems` holds every one. Whoever gave them must act."""
 
     def __init__(self, problems: list[ParameterProblem]) -> None:
         self.problems = tuple(problems)

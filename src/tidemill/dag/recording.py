@@ -1,7 +1,7 @@
 """What a DAG function did while it was run once at build: the calls of tasks, in order, with what went wrong.
 
-A recording is the only thing that changes while a DAG is built; it is thrown away when the DAG exists. Calls never
-raise for a mistake of one task, so that every mistake of the function is found in one go.
+A recording is the only thing that changes while a DAG is built; it is thrown away when the DAG exists. Calls
+never raise for a mistake of one task, so that every mistake of the function is found in one go.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Recording:
             self.refuse(f"task {value.name!r} is passed without being called; write {value.name}()")
 
     def _name(self, task: Task, line: int) -> str:
-        """The id of a new call: an explicit one as it is, else the function's name, numbered from the second."""
+        """The id of a new call: an explicit one as it is, else the function's name, numbered from 2."""
         explicit = task.options.task_id
         if explicit is not None:
             return self._claim(str(explicit), line)
@@ -166,7 +166,7 @@ class Recording:
 
     def _current_line(self) -> int:
         """The line of the DAG's file that is running, the DAG's own line when none is."""
-        frame = sys._getframe(1)
+        frame = sys._getframe(1)  # noqa: SLF001 - documented; `inspect.stack` reads files
         while frame is not None:
             if frame.f_code.co_filename == self._file:
                 return frame.f_lineno

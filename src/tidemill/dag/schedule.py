@@ -3,10 +3,10 @@
 Rules:
 
 1. The tick at T covers the interval [previous tick, T), and comes at its end.
-2. A tick exists when its interval begins at or after `start_date` and not after `end_date` (Airflow's reading): daily
-   from 1 January ticks for the first time on the 2nd.
-3. Ticks rise strictly. A wall time that a change of clocks leaves out ticks once, right after the gap; one that
-   happens twice ticks once, the first time. A schedule with `*` for the hour follows real time instead.
+2. A tick exists when its interval begins at or after `start_date` and not after `end_date` (Airflow's
+   reading): daily from 1 January ticks for the first time on the 2nd.
+3. Ticks rise strictly. A wall time that a change of clocks leaves out ticks once, right after the gap; one
+   that happens twice ticks once, the first time. A schedule with `*` for the hour follows real time instead.
 4. Intervals are counted from `start_date`, from the epoch where there is none.
 5. Times are aware, and UTC when they come out.
 """
@@ -72,8 +72,8 @@ def parse_schedule(
                 problems.append(f"schedule_interval must be at least 1 second, not {interval}")
         case _:
             problems.append(
-                "schedule_interval must be a cron expression, an alias such as '@daily', a timedelta or None, "
-                f"not {type(written).__name__}"
+                "schedule_interval must be a cron expression, an alias such as '@daily', a timedelta or "
+                f"None, not {type(written).__name__}"
             )
     if problems:
         return None, problems
@@ -108,8 +108,8 @@ def _parse_cron(written: str, zone: tzinfo, problems: list[str]) -> str | None:
             problems.append(f"schedule_interval {text!r} never happens")
     except CronSimError as error:
         problems.append(
-            f"schedule_interval {text!r} is not a cron expression ({str(error).lower()}); it has five fields: "
-            "minute hour day-of-month month day-of-week, or six with seconds first"
+            f"schedule_interval {text!r} is not a cron expression ({str(error).lower()}); there are five "
+            "fields: minute hour day-of-month month day-of-week, or six with seconds first"
         )
     return cron
 

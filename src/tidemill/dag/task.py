@@ -9,6 +9,7 @@ from typing import Any
 
 from tidemill.dag import recording
 from tidemill.dag.context import find_context_parameters
+from tidemill.dag.declaration import DagDefinition
 from tidemill.dag.options import TaskOptions
 
 __all__ = ["Task"]
@@ -25,6 +26,8 @@ class Task:
     def __init__(self, function: Callable[..., Any], options: TaskOptions) -> None:
         if isinstance(function, Task):
             raise TypeError(f"{function.name} is a task already; use @task once")
+        if isinstance(function, DagDefinition):
+            raise TypeError(f"{function.dag_id} is a DAG; a DAG cannot be a task of another one")
         if not callable(function) or isinstance(function, type | staticmethod | classmethod):
             raise TypeError(f"@task decorates a function, not {type(function).__name__}")
         functools.update_wrapper(self, function)
@@ -73,9 +76,8 @@ class Task:
     @functools.cached_property
     def is_coroutine(self) -> bool:
         """Whether the function is a coroutine function (run in the event loop)."""
-        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(
-            getattr(self.function, "__call__", None)  # noqa: B004 - its kind is asked for, not its being there
-        )
+        call = getattr(type(self.function), "__call__")  # noqa: B004,B009 - objects with `async def __call__`
+        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(call)
 
     @functools.cached_property
     def context_parameters(self) -> list[str]:
@@ -87,8 +89,8 @@ class Task:
         """What callers pass: everything but the context."""
         whole = inspect.signature(self.function)
         hidden = set(self.context_parameters)
-        # A parameter before the context may have a default where one after it has none; positions do not matter
-        # then, because such calls are passed by name.
+        # A parameter before the context may have a default where one after it has none; positions do not
+        # matter then, because such calls are passed by name.
         return whole.replace(parameters=_ordered([p for n, p in whole.parameters.items() if n not in hidden]))
 
     def bind(
@@ -106,6 +108,11 @@ class Task:
     def problems(self) -> Iterator[str]:
         """Everything that is wrong with this task, whichever DAG it is in."""
         yield from self.options.problems()
+        try:
+            inspect.signature(self.function)
+        except ValueError:
+            yield f"{self.name} has no signature; wrap it into a function of your own"
+            return
         if inspect.isgeneratorfunction(self.function) or inspect.isasyncgenfunction(self.function):
             yield f"function {self.name} is a generator; return a value instead"
         if len(self.context_parameters) > 1:

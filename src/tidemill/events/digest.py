@@ -1,7 +1,7 @@
 """Events in the log: their identity as a key, their content as a digest, and the form they are stored in.
 
-The digest tells a repeated event from another one that reuses its identity, so it covers what the producer said
-and nothing of how it travelled: not the content mode, not the trace. Nothing here validates.
+The digest tells a repeated event from another one that reuses its identity, so it covers what the producer
+said and nothing of how it travelled: not the content mode, not the trace. Nothing here validates.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ _SIZE = 16
 #: Each attempt to send an event may belong to another trace.
 _TRACE = frozenset({"traceparent", "tracestate"})
 
-encode_for_log = json_format.encode
-
 
 def identity_key(source: str, event_id: str) -> bytes:
     """16 bytes that stand for the identity (`source`, `id`) of an event."""
@@ -32,34 +30,32 @@ def content_digest(event: Event) -> bytes:
     """16 bytes that stand for everything an event says but its identity and its trace.
 
     The same for the same event in every content mode: object members in any order, extension values as text,
-    an absent media type of JSON data as `application/json`, other data as bytes.
+    a media type that binary mode had to name (`media.implied_type`) as if it had been named, data that is not
+    JSON as bytes.
     """
     data = event.data
-    content_type = event.datacontenttype
-    tail = b""
-    if data is not None:
-        if type(data) is bytes:
-            data, tail = True, data
-        elif content_type is None:
-            content_type = media.JSON_TYPE
-        elif content_type != media.JSON_TYPE and not media.is_json(content_type):
-            data, tail = True, str(data).encode()
-    extensions = _canonical(event) if event.extensions else None
-    head = [
-        event.type,
-        event.subject,
-        event.time,
-        content_type,
-        event.dataschema,
-        extensions,
-        bool(tail),
-        data,
-    ]
-    return blake2b(orjson.dumps(head, option=orjson.OPT_SORT_KEYS) + tail, digest_size=_SIZE).digest()
+    content_type = event.datacontenttype or media.implied_type(event)
+    raw: bytes | None = None
+    if type(data) is bytes:
+        raw = data
+    elif data is not None and content_type != media.JSON_TYPE and not media.is_json(content_type):
+        raw = media.encode_data(content_type, data)
+    extensions = _as_text(event) if event.extensions else None
+    head: list[JSON] = [event.type, event.subject, event.time, content_type, event.dataschema, extensions]
+    if raw:
+        return _digest(orjson.dumps(head, option=orjson.OPT_SORT_KEYS) + raw)
+    if raw is None and data is not None:
+        head.append([data])
+    return _digest(orjson.dumps(head, option=orjson.OPT_SORT_KEYS))
+
+
+def encode_for_log(event: Event) -> bytes:
+    """The stored form of an event: the JSON event format."""
+    return json_format.encode(event)
 
 
 def decode_from_log(stored: bytes) -> Event:
-    """The event that `encode_for_log` wrote."""
+    """The event that `encode_for_log` wrote; it was valid then and is not checked again."""
     extensions: dict[str, JSON] = orjson.loads(stored)
     take = extensions.pop
     del extensions["specversion"]
@@ -79,8 +75,12 @@ def decode_from_log(stored: bytes) -> Event:
     )
 
 
-def _canonical(event: Event) -> dict[str, str]:
-    return {name: _text(value) for name, value in event.extensions.items() if name not in _TRACE}
+def _digest(text: bytes) -> bytes:
+    return blake2b(text, digest_size=_SIZE).digest()
+
+
+def _as_text(event: Event) -> dict[str, str] | None:
+    return {name: _text(value) for name, value in event.extensions.items() if name not in _TRACE} or None
 
 
 def _text(value: ExtensionValue) -> str:

@@ -1,6 +1,6 @@
 """What an event is: one CloudEvent (CloudEvents 1.0.2), the only form events have inside Tidemill.
 
-An `Event` that exists is valid: the codecs and `Event.create` check the specification's rules, the plain
+An `Event` that exists is valid: the codecs and `validate.create` check the specification's rules, the plain
 constructor is for values that were checked before (read back from the log).
 """
 

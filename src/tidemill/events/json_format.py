@@ -1,6 +1,6 @@
 """The JSON event format of CloudEvents 1.0.2 and its batches: bytes or parsed JSON to `Event` and back.
 
-Strict at the door: what is not an event by the rules of `validate` is refused, singly, with its place in a batch.
+Strict at the door: what is not an event by the rules of `validate` is refused, with its place in a batch.
 """
 
 from __future__ import annotations
@@ -104,10 +104,10 @@ def _decode_base64(text: JSON, data: JSON) -> JSON:
     if text is None:
         return data
     if data is not None:
-        raise validate.rejected("data_base64", "an event has data or data_base64, not both")
+        raise validate.rejected("data_base64", "stands beside data; send one of them")
     if type(text) is not str:
-        raise validate.rejected("data_base64", "data_base64 is not a string")
+        raise validate.rejected("data_base64", "is not a string")
     try:
         return binascii.a2b_base64(text, strict_mode=True) if text else b""
     except ValueError:
-        raise validate.rejected("data_base64", "data_base64 is not base64 (RFC 4648, section 4)") from None
+        raise validate.rejected("data_base64", "is not base64 (RFC 4648, section 4)") from None

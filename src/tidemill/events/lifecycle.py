@@ -1,7 +1,7 @@
-"""Events of our own: their types, and the builders that every stage uses, so that ids and shapes are the same.
+"""Events of our own: their types, and the builders that every stage uses, so that ids and shapes agree.
 
-Ids are derived from what happened: the same happening, told again after a crash, is the same event. Builders take
-times as microseconds since the epoch and never look at a clock.
+Ids are derived from what happened: the same happening, told again after a crash, is the same event. Builders
+take times as microseconds since the epoch and never look at a clock.
 """
 
 from __future__ import annotations
@@ -93,9 +93,9 @@ def run_completed(
     hop_count: int,
     traceparent: str | None,
 ) -> Event:
-    """The one event that tells that a run ended in `state` at `at_us`; its id is the run's id and the state.
+    """The one event that tells that a run ended in `state` at `at_us`; its id is run id and state.
 
-    `result` and `parameters` are JSON text. `event_source` and `event_id` name the event that started the run.
+    `result` and `parameters` are JSON text. `event_source` and `event_id` name the event that started it.
     """
     extensions: dict[str, ExtensionValue] = {
         "correlationid": correlation_id,
@@ -116,11 +116,11 @@ def run_completed(
             "run_id": run_id,
             "dag": dag,
             "version": version,
-            "state": state,
+            "state": str(state),
             "trigger": trigger,
             "event": {"source": event_source, "id": event_id},
-            "parameters": orjson.loads(parameters) if parameters else None,
-            "result": orjson.loads(result) if result else None,
+            "parameters": orjson.loads(parameters),
+            "result": None if result is None else orjson.loads(result),
             "error": None if error is None else dict(error),
             "queued_at": rfc3339(queued_at),
             "started_at": None if started_at is None else rfc3339(started_at),
@@ -150,7 +150,7 @@ def schedule_tick(*, dag: str, scheduled_at_us: int, interval_start_us: int, int
 
 
 def dag_requested(*, dag: str, parameters: JSON, id: str, by: str, at_us: int | None = None) -> Event:  # noqa: A002
-    """The event that starts a run of `dag` because somebody (`by`) asked for it; `id` makes the asking idempotent."""
+    """The event that starts a run of `dag` because `by` asked for it; `id` makes the asking idempotent."""
     return Event(
         id=id,
         source=dag_source(dag),
@@ -163,7 +163,13 @@ def dag_requested(*, dag: str, parameters: JSON, id: str, by: str, at_us: int | 
 
 
 def retry_requested(
-    *, dag: str, run_id: str, parameters: JSON, id: str, by: str, at_us: int | None = None  # noqa: A002
+    *,
+    dag: str,
+    run_id: str,
+    parameters: JSON,
+    id: str,  # noqa: A002
+    by: str,
+    at_us: int | None = None,
 ) -> Event:
     """The event that starts a new run of `dag` which takes over what `run_id` has already done."""
     return Event(
@@ -188,9 +194,10 @@ def file_landed(
     mtime_ns: int,
     digest: str,
 ) -> Event:
-    """The event that tells that one settled version of a file is there; its id stands for path, inode, size and mtime.
+    """The event that tells that one settled version of a file is there, and the same for that version always.
 
-    `path` is relative to `folder`; names that are not UTF-8 (surrogate escapes) are shown with backslash escapes.
+    The version is path (relative to `folder`), inode, size and mtime. Names that are not UTF-8 (surrogate
+    escapes) are shown with backslash escapes.
     """
     raw_path = path.encode("utf-8", "surrogateescape")
     version = b"%b\0%d\0%d\0%d" % (raw_path, inode, size, mtime_ns)

@@ -1,7 +1,7 @@
 """The limits every event is held to, wherever it comes from; each is inclusive.
 
-Sizes of bodies and batches are settings (`tidemill.settings`) and reach the codecs as arguments; what stands here
-never changes, so that the same bytes get the same verdict on every source.
+Sizes of bodies and batches are settings (`tidemill.settings`) and reach the codecs as arguments; what stands
+here never changes, so that the same bytes get the same verdict on every source.
 """
 
 from __future__ import annotations

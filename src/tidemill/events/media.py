@@ -1,7 +1,7 @@
 """Media types: which content mode a message has, and how `data` becomes bytes and comes back.
 
-One place for both bindings, so that HTTP and Kafka read the same bytes as the same data. JSON is read strictly,
-text that is UTF-8 becomes str, everything else stays the bytes it was.
+One place for both bindings, so that HTTP and Kafka read the same bytes as the same data. JSON is read
+strictly, text that is UTF-8 becomes str, everything else stays the bytes it was.
 """
 
 from __future__ import annotations
@@ -13,30 +13,31 @@ from functools import lru_cache
 
 from tidemill.errors import EventRejected
 from tidemill.events import json_text
-from tidemill.events.event import JSON
+from tidemill.events.event import JSON, Event
 
 __all__ = [
     "BATCH_TYPE",
     "JSON_TYPE",
+    "OCTETS_TYPE",
     "STRUCTURED_TYPE",
     "MediaType",
     "Mode",
     "content_mode",
     "decode_data",
     "encode_data",
+    "implied_type",
     "is_json",
     "parse",
 ]
 
 JSON_TYPE = "application/json"
+OCTETS_TYPE = "application/octet-stream"
 STRUCTURED_TYPE = "application/cloudevents+json"
 BATCH_TYPE = "application/cloudevents-batch+json"
 
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_PARAMETER = re.compile(
-    rf'[ \t]*;[ \t]*(?:({_TOKEN})=({_TOKEN}|"(?:[^"\\\x00-\x1f\x7f]|\\[\t\x20-\x7e])*"))?'
-)
-_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}")
+_WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_PARAMETER = re.compile(rf'[ \t]*;[ \t]*(?:({_WORD})=({_WORD}|"(?:[^"\\\x00-\x1f\x7f]|\\[\t\x20-\x7e])*"))?')
+_TYPE = re.compile(rf"{_WORD}/{_WORD}")
 #: Longer media types are parsed each time; a producer cannot fill memory with them.
 _CACHED_LENGTH = 128
 _UTF8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
@@ -84,10 +85,18 @@ def is_json(datacontenttype: str | None) -> bool:
     return media is not None and media.is_json
 
 
+def implied_type(event: Event) -> str | None:
+    """The media type that binary mode must name for data without one (JSON format, section 3.1.2)."""
+    if event.datacontenttype is not None or event.data is None:
+        return None
+    return OCTETS_TYPE if type(event.data) is bytes else JSON_TYPE
+
+
 def content_mode(content_type: str | None) -> Mode:
     """The mode of a message by its content type, which decides before any header does.
 
-    Raises `EventRejected` (`unsupported_media_type`) for event formats other than JSON and charsets other than UTF-8.
+    Raises `EventRejected` (`unsupported_media_type`) for event formats other than JSON, and charsets other
+    than UTF-8.
     """
     if content_type is None or content_type[:23].lower() != "application/cloudevents":
         return Mode.BINARY
@@ -107,8 +116,8 @@ def content_mode(content_type: str | None) -> Mode:
 def decode_data(datacontenttype: str | None, body: bytes) -> JSON:
     """The data that `body` carries in binary mode.
 
-    Raises `EventRejected` when JSON is not JSON, when text is declared to be UTF-8 and is not, and for JSON in
-    another charset.
+    Raises `EventRejected` when JSON is not JSON, when text is declared to be UTF-8 and is not, and for JSON
+    in another charset.
     """
     if datacontenttype is None or datacontenttype == JSON_TYPE:
         return json_text.parse(body)

@@ -46,7 +46,7 @@ def to_sdk(event: Event) -> CloudEvent:
 
 
 def from_sdk(converted: BaseCloudEvent) -> Event:
-    """The event that an object of the `cloudevents` package holds, or `EventRejected`; the object is left as it is."""
+    """The event that an object of the `cloudevents` package holds, or `EventRejected`."""
     extensions = dict(converted.get_attributes())
     take = extensions.pop
     validate.check_specversion(take("specversion", None))

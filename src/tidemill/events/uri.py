@@ -37,5 +37,5 @@ def is_reference(text: str) -> bool:
 
 
 def is_absolute(text: str) -> bool:
-    """Whether `text` is a URI with a scheme (a fragment is allowed, as the specification's JSON Schema does)."""
+    """Whether `text` is a URI with a scheme; a fragment is allowed, as in the specification's JSON Schema."""
     return _URI.fullmatch(text) is not None

@@ -2,10 +2,10 @@
 
 Rules:
 
-1. Each file is executed from its own text under a private module name; nothing of it enters the public names of
-   `sys.modules`, and the text that ran is the text that is kept as the DAG's source.
-2. Files import their siblings by plain name while they are loaded. Siblings are forgotten afterwards, so that a reload
-   reads their new text: import them at the top of a file, not inside a task.
+1. Each file is executed from its own text under a private module name; nothing of it enters the public names
+   of `sys.modules`, and the text that ran is the text that is kept as the DAG's source.
+2. Files import their siblings by plain name while they are loaded. Siblings are forgotten afterwards, so that
+   a reload reads their new text: import them at the top of a file, not inside a task.
 3. A file belongs to the DAGs that its own module-level code declares, also through a factory of a sibling.
 """
 
@@ -41,8 +41,8 @@ _loading = threading.RLock()
 def load_workflows(root: Path, *, max_tasks: int) -> tuple[dict[str, Dag], list[Problem]]:
     """Every DAG of the project at `root` by id, and every problem of every file.
 
-    Executes the module-level code of the files. The DAGs without a problem are there also when others have some; a
-    project with problems is not to be served.
+    Executes the module-level code of the files. The DAGs without a problem are there also when others have
+    some; a project with problems is not to be served.
     """
     folder = (root / FOLDER).absolute()
     dags: dict[str, Dag] = {}
@@ -129,7 +129,8 @@ def _execute(text: str, name: str, file: str) -> list[DagDefinition] | Problem:
         return Problem(file, error.lineno or 0, f"syntax error: {error.msg}", error.offset or 0)
     except (ValueError, RecursionError, MemoryError) as error:
         return Problem(file, 0, f"the file cannot be compiled: {error}")
-    # Kept under its private name: pickling and the resolution of annotations look a function's module up there.
+    # Kept under its private name: pickling and the resolution of annotations look a function's module up
+    # there.
     before = sys.modules.get(module.__name__)
     sys.modules[module.__name__] = module
     try:

@@ -96,7 +96,7 @@ class KafkaProducer:
         return producer
 
     def _retire(self, producer: Any) -> None:
-        """Use this producer no more: a record it gave up leaves a hole in its sequence, which brokers refuse."""
+        """Use this producer no more: brokers refuse what follows a record that it gave up."""
         if self._producer is producer:
             self._producer = None
             task = asyncio.create_task(self._stop(producer))

@@ -1,7 +1,7 @@
 """SCHEDULES → LOG: every DAG's ticks, told once each; one stage for all DAGs.
 
-1. A tick is told when the wall clock has reached it, never before, and only when it is later than the cursor: a
-   clock that goes back repeats nothing, one that goes forward skips nothing that `catchup` asks for.
+1. A tick is told when the wall clock has reached it, never before, and only when it is later than the cursor:
+   a clock that goes back repeats nothing, one that goes forward skips nothing that `catchup` asks for.
 2. The cursor (time of the last tick told) moves in the transaction that holds the event.
 3. Without `catchup` at most the latest missed tick is told, once (Airflow's rule).
 4. A DAG without a start date begins when it is first seen, which is its first cursor.

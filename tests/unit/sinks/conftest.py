@@ -44,7 +44,7 @@ class Signals:
 
 
 class ScriptedSink:
-    """A receiver that remembers what it was given and answers as it is told (an exception to raise, or None)."""
+    """A receiver that remembers what it was given; `answer` says which exception to raise, if any."""
 
     def __init__(self, answer: Callable[[int, int], Exception | None] | None = None) -> None:
         self._answer = answer

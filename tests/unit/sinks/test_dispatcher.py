@@ -127,7 +127,7 @@ async def test_unordered_lane_goes_past_what_waits_for_its_next_attempt(
         await sink.wait_for_accepted(20)
 
     assert sink.accepted[-1] == 1
-    assert sink.most_under_way == 2
+    assert sink.most_under_way <= 2
 
 
 async def test_failed_delivery_is_not_tried_before_its_time(

@@ -12,9 +12,9 @@ from tidemill.sinks.sse import PAGE, follow
 from tidemill.storage.contract import Append, Store
 
 
-async def append(store: Store, count: int, *, type: str = "dev.example.done.v1") -> None:
+async def append(store: Store, count: int, *, kind: str = "dev.example.done.v1") -> None:
     first = store.log.head + 1
-    events = [Event(id=str(first + place), source="/tests", type=type) for place in range(count)]
+    events = [Event(id=str(first + place), source="/tests", type=kind) for place in range(count)]
     await store.log.append(Append(events=events))
 
 
@@ -63,8 +63,8 @@ async def test_reader_that_comes_again_misses_nothing_and_sees_nothing_twice(sto
 
 
 async def test_stream_gives_what_matches_only(store: Store) -> None:
-    await append(store, 3, type="dev.example.noise.v1")
-    await append(store, 1, type="dev.example.wanted.v1")
+    await append(store, 3, kind="dev.example.noise.v1")
+    await append(store, 1, kind="dev.example.wanted.v1")
     rule = compile_filters([{"exact": {"type": "dev.example.wanted.v1"}}])
 
     async with aclosing(follow(store.log, after=0, rule=rule, heartbeat=60)) as stream:
@@ -75,7 +75,7 @@ async def test_stream_gives_what_matches_only(store: Store) -> None:
 
 
 async def test_silence_is_told_even_when_other_events_pass(store: Store) -> None:
-    await append(store, 3, type="dev.example.noise.v1")
+    await append(store, 3, kind="dev.example.noise.v1")
     rule = compile_filters([{"exact": {"type": "dev.example.wanted.v1"}}])
 
     async with aclosing(follow(store.log, after=0, rule=rule, heartbeat=0)) as stream:

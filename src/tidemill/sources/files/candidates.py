@@ -110,16 +110,21 @@ class Candidates:
         self._some_due.set()
 
     def settle_later(self, path: str, version: Version) -> None:
-        """A taken file is not complete: it is due again after the quiet time."""
+        """A taken file is not complete: it is due again after the quiet time, or when it is told complete."""
         candidate = self._candidates[path]
         candidate.version = version
-        if not self._redo(candidate):
+        if candidate.again and candidate.complete:
+            self._make_due(candidate)
+        else:
             self._wait(candidate)
 
     def drop(self, path: str) -> None:
         """A taken file was announced, or there is nothing to announce."""
         candidate = self._candidates[path]
-        if not self._redo(candidate):
+        if candidate.again:
+            candidate.version = None
+            self._make_due(candidate)
+        else:
             del self._candidates[path]
             self._tell_room()
 
@@ -142,16 +147,9 @@ class Candidates:
         else:
             self._wait(candidate)
 
-    def _redo(self, candidate: _Candidate) -> bool:
-        """Make it due at once if it was hinted at while being read."""
-        if not candidate.again:
-            return False
-        candidate.again = False
-        self._make_due(candidate)
-        return True
-
     def _wait(self, candidate: _Candidate) -> None:
         candidate.state = _State.WAITING
+        candidate.again = False
         candidate.wakeup = self._clock.call_later(self._quiet_seconds, lambda: self._make_due(candidate))
 
     def _make_due(self, candidate: _Candidate) -> None:
@@ -159,6 +157,7 @@ class Candidates:
             candidate.wakeup.cancel()
             candidate.wakeup = None
         candidate.state = _State.DUE
+        candidate.again = False
         self._due.append(candidate)
         self._some_due.set()
 

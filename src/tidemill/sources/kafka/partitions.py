@@ -2,7 +2,7 @@
 
 1. The ledger's cursor is the truth: a partition is read from where the ledger says, never from where the
    group's own commit or the consumer's position happens to be.
-2. A partition delivers only while it is ready: assigned, cursor read, consumer placed there. Whatever came from
+2. A partition delivers only while it is ready: assigned, cursor read, consumer placed there. What came from
    it before that, or under an earlier lane, is dropped and found again.
 3. What a cursor points at and Kafka no longer has is told as a `Gap`, never stepped over.
 """

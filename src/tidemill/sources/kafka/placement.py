@@ -79,8 +79,8 @@ class Placement:
     async def _begin_at_latest(self, topic: str) -> None:
         """Fix "latest" once and durably, for every partition there is, whoever of the group gets it.
 
-        So a restart before the first record loses nothing, and a partition added later, the only one without a
-        cursor, is read from its beginning: what came before we saw it must not be lost.
+        So a restart before the first record loses nothing, and a partition added later (the only one without
+        a cursor) is read from its beginning: what came before we saw it must not be lost.
         """
         numbers = sorted(self._consumer.partitions_for_topic(topic) or ())
         _, end = await self._offsets(TopicPartition(topic, number) for number in numbers)

@@ -1,7 +1,7 @@
 """One consumer from joining its group until it breaks: place, poll, decode, hand in.
 
-1. Only the loop in `read` places partitions and takes records, so that records never come from a place that was
-   not meant. The rebalance listener only notes what was given and taken.
+1. Only the loop in `read` places partitions and takes records, so that none come from a place that was not
+   meant. The rebalance listener only notes what was given and taken.
 2. The loop keeps polling whatever happens (that keeps us in the group): a full backlog pauses partitions.
 3. Records of partitions that are not ready are dropped; the ledger's cursor brings them back.
 """
@@ -74,7 +74,7 @@ class Reader:
         self._silent_seconds = 0.0
 
     async def read(self) -> None:
-        """Join the group; read until cancelled or until the consumer breaks (`KafkaError`, `TimeoutError`)."""
+        """Join the group; read until cancelled or broken off (`KafkaError`, `TimeoutError`)."""
         self._consumer.subscribe(list(self._spec.topics), listener=_Listener(self._partitions, self._writer))
         while True:
             try:

@@ -144,7 +144,7 @@ def _is_plain(headers: Sequence[tuple[str, bytes]]) -> bool:
 
 
 def _text(key: bytes | None) -> str | None:
-    """The key as a subject where it is text that an attribute may hold; no key is a reason to refuse a record."""
+    """The key as a subject, where it is text that an attribute may hold; refuses nothing."""
     if not key or len(key) > limits.MAX_ATTRIBUTE_BYTES:
         return None
     try:

@@ -30,8 +30,8 @@ _SESSION_MS = 10_000
 class KafkaSourceStage:
     """One `kafka` source of the project: a member of a consumer group (implements `Source`).
 
-    Every record is in the log exactly once, or in the dead letters with its bytes and coordinates, in the order
-    of its partition: a partition's cursor moves in the transaction that holds the records, and only from where
+    Every record is in the log exactly once, or in the dead letters with its bytes and coordinates, in the
+    order of its partition: the cursor moves in the transaction that holds the records, and only from where
     this consumer believes it to stand. The group only shares out partitions.
     """
 

@@ -1,7 +1,7 @@
 """What was read goes into the log, with the cursor that says so, while the next records are being fetched.
 
 1. One transaction takes a batch whole: its events, its dead letters and the cursor of each of its partitions.
-2. Appends are handed in in the order of reading. A later one expects the cursor that an earlier one leaves: when
+2. Appends are handed in in the order of reading. Each expects the cursor that the one before it leaves: when
    one fails, the log itself refuses those behind it, and nothing is stepped over.
 """
 

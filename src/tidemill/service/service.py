@@ -1,0 +1,229 @@
+"""One service: a project, its store, and the stages around it.
+
+Started in the direction of the flow's end to its beginning, so that whoever produces finds its consumer; stopped in
+reverse: sources, router, engine (drained), sinks, store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tidemill.api.application import create_application
+from tidemill.api.auth import check_exposure
+from tidemill.api.parts import Parts
+from tidemill.clock import Clock, SystemClock
+from tidemill.engine.engine import Engine
+from tidemill.errors import SettingsError
+from tidemill.executors.loop import LoopExecutor
+from tidemill.executors.thread import ThreadExecutor
+from tidemill.project.load import load
+from tidemill.routing.router import Router
+from tidemill.runs.attempts import Executor
+from tidemill.service.build import build_outlets, build_sources
+from tidemill.service.server import HttpServer, bind
+from tidemill.settings import Settings
+from tidemill.sinks.dispatcher import Dispatcher
+from tidemill.sources.contract import Source
+from tidemill.sources.http import HttpIngest
+from tidemill.sources.webhook import WebhookIngest
+from tidemill.storage.contract import Store
+from tidemill.storage.limits import Limits
+from tidemill.storage.sqlite import open_store
+from tidemill.telemetry.metrics import Metrics
+
+__all__ = ["Service", "database_path", "open_project_store"]
+
+logger = logging.getLogger(__name__)
+
+
+def database_path(root: Path, settings: Settings) -> Path:
+    """Where the project's SQLite file is; raises `SettingsError` for a database that is not SQLite."""
+    kind, _, place = settings.database.partition(":")
+    if kind != "sqlite" or not place:
+        raise SettingsError(f"database: {settings.database!r} is not of the form sqlite:PATH")
+    return root / place
+
+
+async def open_project_store(
+    root: Path, settings: Settings, *, clock: Clock, probe: Callable[[str], None] | None = None
+) -> Store:
+    """The project's store, for this process alone."""
+    limits = Limits(
+        backlog=settings.backlog_limit,
+        write_queue=settings.write_queue_limit,
+        min_free_disk_bytes=settings.min_free_disk_bytes,
+    )
+    return await open_store(database_path(root, settings), clock=clock, limits=limits, probe=probe)
+
+
+class Service:
+    """Everything one `tidemill serve` runs."""
+
+    def __init__(
+        self,
+        root: Path,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        probe: Callable[[str], None] | None = None,
+    ) -> None:
+        check_exposure(settings)
+        self.settings = settings
+        self.project = load(root, max_tasks=settings.max_tasks_per_dag)
+        self._root = root
+        self._clock = clock or SystemClock()
+        self._probe = probe
+        self._begun = time.monotonic()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ready = False
+        self._stopping = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        """Where the HTTP server answers."""
+        host = self.settings.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._server.port}"
+
+    async def start(self) -> None:
+        """Return when every stage runs and requests are answered.
+
+        Raises `SettingsError`, `ProjectLocked` or `StorageError`; then nothing runs.
+        """
+        settings, clock = self.settings, self._clock
+        listener = bind(settings.host, settings.port)
+        try:
+            self.store = await open_project_store(self._root, settings, clock=clock, probe=self._probe)
+        except BaseException:
+            listener.close()
+            raise
+        try:
+            await self._build(listener)
+        except BaseException:
+            listener.close()
+            await self.store.close()
+            raise
+        await self._engine.recover()
+        self._spawn("sinks", self._dispatcher.run())
+        self._spawn("engine", self._engine.run())
+        self._spawn("router", self._router.run())
+        for source in self._sources:
+            self._spawn(f"source {source.name}", source.run())
+        self._spawn("server", self._server.run())
+        await self._server.wait_until_serving()
+        self._ready = True
+        self._write_note()
+        seconds = round(time.monotonic() - self._begun, 3)
+        logger.info("service.started", extra={"url": self.url, "project": self._root.name, "seconds": seconds})
+
+    async def _build(self, listener: Any) -> None:
+        settings, clock, store, project = self.settings, self._clock, self.store, self.project
+        self.metrics = Metrics()
+        self._executors: Mapping[bool, Executor] = {
+            True: LoopExecutor(max_result_bytes=settings.max_result_bytes),
+            False: ThreadExecutor(workers=settings.thread_workers, max_result_bytes=settings.max_result_bytes),
+        }
+        self._engine = Engine(
+            store, project.dags, self._executors, clock=clock, settings=settings, metrics=self.metrics
+        )
+        self._router = Router(store, project, clock=clock, max_hops=settings.max_hops)
+        self._sources, self._off = build_sources(project, store, clock=clock, settings=settings)
+        self._outlets = build_outlets(project, clock=clock, settings=settings)
+        self._dispatcher = Dispatcher(
+            self._outlets.subscriptions,
+            self._outlets.sinks,
+            log=store.log,
+            outbox=store.outbox,
+            clock=clock,
+            concurrency=settings.delivery_concurrency,
+            count=lambda name, outcome: self.metrics.deliveries.labels(name, outcome).inc(),
+        )
+        self._ingest = HttpIngest(store.log, clock=clock, settings=settings)
+        self._webhooks = WebhookIngest(store.log, project=lambda: self.project, clock=clock, settings=settings)
+        self.metrics.watch_queue("live_runs", lambda: self._engine.live_runs)
+        self.metrics.watch_queue("running_tasks", lambda: self._engine.running_tasks)
+        self.metrics.watch_queue("waiting_tasks", lambda: self._engine.waiting_tasks)
+        self.metrics.watch_queue("unrouted_events", lambda: store.log.head - store.log.routed)
+        self._server = HttpServer(create_application(self._parts()), listener)
+
+    def _parts(self) -> Parts:
+        return Parts(
+            store=self.store,
+            project=lambda: self.project,
+            ingest=self._ingest,
+            webhooks=self._webhooks,
+            settings=self.settings,
+            clock=self._clock,
+            ready=lambda: self._ready,
+            statuses=self._statuses,
+            metrics=self.metrics,
+            stopping=self._stopping,
+        )
+
+    def _statuses(self) -> Sequence[Mapping[str, Any]]:
+        sources: Sequence[Source] = self._sources
+        found = [self._ingest.status(), *self._webhooks.statuses(), *(one.status() for one in sources), *self._off]
+        return [asdict(status) for status in found]
+
+    def _spawn(self, stage: str, work: Any) -> None:
+        self._tasks[stage] = asyncio.get_running_loop().create_task(work, name=stage)
+
+    async def wait(self) -> str | None:
+        """Return when a stop was asked for (None), or with the name of the stage that ended by itself."""
+        stop = asyncio.get_running_loop().create_task(self._stopping.wait())
+        done, _ = await asyncio.wait([stop, *self._tasks.values()], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if stop in done:
+            return None
+        stage = next(name for name, task in self._tasks.items() if task in done)
+        error = self._tasks[stage].exception()
+        logger.error("stage.failed", extra={"stage": stage, "error": repr(error)}, exc_info=error)
+        return stage
+
+    def ask_to_stop(self) -> None:
+        """Not ready from here on; `wait` returns."""
+        self._ready = False
+        self._stopping.set()
+
+    async def stop(self) -> None:
+        """Stop everything in order: what was accepted is on disk, running tasks get `drain_seconds` to end."""
+        begun = time.monotonic()
+        self.ask_to_stop()
+        self._server.stop()
+        await self._end(*(name for name in self._tasks if name.startswith("source ")))
+        await asyncio.wait([self._tasks["server"]])
+        await self._end("router")
+        try:
+            async with asyncio.timeout(self.settings.drain_seconds):
+                if not self._tasks["engine"].done():
+                    await self._engine.drain()
+        except TimeoutError:
+            pass  # what still runs is cut off; it will be found lost and started again
+        for executor in self._executors.values():
+            await executor.close()
+        await self._end("engine", "sinks", "server")
+        await self._outlets.close()
+        await self.store.close()
+        self._note.unlink(missing_ok=True)
+        logger.info("service.stopped", extra={"seconds": round(time.monotonic() - begun, 3)})
+
+    async def _end(self, *stages: str) -> None:
+        tasks = [self._tasks[stage] for stage in stages]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def _note(self) -> Path:
+        return self._root / ".tidemill" / "server.json"
+
+    def _write_note(self) -> None:
+        """Tell the command line where this project's server is."""
+        self._note.parent.mkdir(mode=0o700, exist_ok=True)
+        self._note.write_text(json.dumps({"url": self.url}), "utf-8")

@@ -1,0 +1,57 @@
+"""How log lines look: the standard library's logging, rendered by structlog for people or for machines."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal
+
+__all__ = ["configure"]
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def configure(form: Literal["console", "json"], level: str) -> None:
+    """Send all log lines to standard error; control characters in values are escaped."""
+    import structlog
+
+    def facts(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        record: logging.LogRecord = line["_record"]
+        for name, value in vars(record).items():
+            if name not in _STANDARD:
+                line[name] = _plain(value)
+        line["event"] = _plain(line["event"])
+        return line
+
+    renderer: Any = (
+        structlog.processors.JSONRenderer(default=str)
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event=22, sort_keys=False)
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            facts,
+        ],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+    )
+    output = logging.StreamHandler(sys.stderr)
+    output.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [output]
+    root.setLevel(level)
+    for noisy in ("aiosqlite", "aiokafka", "httpx", "httpcore", "watchdog", "asyncio", "uvicorn"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def _plain(value: Any) -> Any:
+    """Text in which nothing can pass for another line or move a terminal's cursor."""
+    if isinstance(value, str) and not value.isprintable():
+        return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in value)
+    return value
