@@ -1,4 +1,4 @@
-"""A webhook receiver on loopback that answers as it is told: a real HTTP/1.1 server that may also misbehave."""
+"""A webhook receiver on loopback, a real HTTP/1.1 server that answers as it is told or misbehaves."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ A source takes part by an adapter (`SourceAdapter`) and a class:
         def adapter(self, tmp_path): return FilesAdapter(tmp_path / "inbox")
 
 The store is a real one. Between it and the source stands a `ProbedLog`, which fails, holds or fills up on
-command. Tests wait for conditions only; the clock hurries, so that a source's quiet times and retries are short.
+command. Tests wait for conditions only; the clock hurries, so that a source's quiet times and retries are
+short.
 """
 
 from __future__ import annotations
@@ -130,6 +131,10 @@ class ProbedLog:
     @property
     def head(self) -> int:
         return self._inner.head
+
+    @property
+    def routed(self) -> int:
+        return self._inner.routed
 
     async def append(self, job: Append) -> list[Appended]:
         self.tried += 1
@@ -378,9 +383,11 @@ class SourceConformance:
         log.fail(2, committed=True)
 
         async with running(source):
+            await until(lambda: source.status().refused > 0)
             await self.assert_exactly([], adapter=adapter, log=log)
             letters = await dead_letters(store, 1)
 
+        assert log.failures_left == 0
         assert [letter.body for letter in letters] == [bad.body]
 
     async def test_full_backlog_holds_inputs_back_until_there_is_room(

@@ -12,9 +12,10 @@ import fcntl
 import hashlib
 import logging
 import os
+import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -61,12 +62,19 @@ def inbox(tmp_path: Path) -> Path:
 @pytest.fixture
 def build(inbox: Path, store: Store, clock: ManualClock) -> Callable[..., FileSourceStage]:
     def build(*, clock: Clock = clock, **fields: Any) -> FileSourceStage:
-        spec = FileSource(
-            **{"name": "inbox", "path": inbox, "quiet": timedelta(seconds=QUIET), **fields}  # type: ignore[arg-type]
-        )
+        spec = FileSource(**{"name": "inbox", "path": inbox, "quiet": timedelta(seconds=QUIET), **fields})
         return FileSourceStage(spec, store.log, store.ledger, clock=clock, scan_seconds=SCAN)
 
     return build
+
+
+@pytest.fixture
+def quiet_library() -> Iterator[None]:
+    """The watching library may not log warnings, as under a log level of ERROR."""
+    library = logging.getLogger("watchdog.observers")
+    library.setLevel(logging.ERROR)
+    yield
+    library.setLevel(logging.NOTSET)
 
 
 @asynccontextmanager
@@ -349,16 +357,16 @@ async def test_overflow_of_the_watch_is_answered_by_a_scan(
     inbox: Path,
     clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
+    quiet_library: None,
 ) -> None:
     monkeypatch.setattr(watch._Translator, "_tell", lambda *_, **__: None)  # every hint is lost
-    monkeypatch.setattr(logging.getLogger("watchdog.observers"), "level", logging.CRITICAL)
     async with running(build()):
         await planned(clock, 1)
         land(inbox / "lost.csv")
         library = logging.getLogger("watchdog.observers.inotify_c")
         library.warning("Inotify queue overflowed; filesystem events were lost")
         async with asyncio.timeout(PATIENCE):
-            while clock.next_seconds != QUIET:
+            while clock.next_seconds != QUIET:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         clock.advance(QUIET)
 
@@ -459,19 +467,20 @@ async def test_folder_is_made_at_the_start(
 
 
 async def test_folder_that_disappears_stalls_the_source_until_it_is_back(
-    build: Callable[..., FileSourceStage], store: Store, inbox: Path, tmp_path: Path, clock: ManualClock
+    build: Callable[..., FileSourceStage], store: Store, inbox: Path, clock: ManualClock
 ) -> None:
     source = build()
     async with running(source):
         land(inbox / "before.csv")
         await logged(store, 1)
-        inbox.rename(tmp_path / "unmounted")
+        shutil.rmtree(inbox)
         await planned(clock, 1)
         clock.advance(SCAN)
         await until_state(source, SourceState.STALLED)
         error = source.status().error
-        land(tmp_path / "unmounted" / "meanwhile.csv")
-        (tmp_path / "unmounted").rename(inbox)
+        was_made_again = inbox.exists()
+        inbox.mkdir()
+        land(inbox / "meanwhile.csv")
         await planned(clock, 1)
         clock.advance(1)
         await until_state(source, SourceState.LIVE)
@@ -483,7 +492,7 @@ async def test_folder_that_disappears_stalls_the_source_until_it_is_back(
 
     assert str(inbox) in error
     assert found == ["before.csv", "meanwhile.csv", "after.csv"]
-    assert inbox.is_dir()
+    assert not was_made_again
 
 
 async def test_folder_that_was_replaced_is_watched_anew(
@@ -502,6 +511,35 @@ async def test_folder_that_was_replaced_is_watched_anew(
     assert found == ["new.csv"]
 
 
+async def test_watch_whose_thread_died_is_replaced(
+    build: Callable[..., FileSourceStage],
+    store: Store,
+    inbox: Path,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watches: list[watch.Watch] = []
+    honest = watch.Watch.start
+
+    def start(self: watch.Watch) -> None:
+        watches.append(self)
+        honest(self)
+
+    monkeypatch.setattr(watch.Watch, "start", start)
+    async with running(build()):
+        await planned(clock, 1)
+        dying: Any = watches[0]._observer
+        dying._inotify_fd.stop()
+        dying._inotify_fd.join()
+        clock.advance(SCAN)
+        await planned(clock, 1)
+        land(inbox / "hinted.csv")
+
+        assert await subjects(store, 1) == ["hinted.csv"]
+
+    assert len(watches) == 2
+
+
 async def test_without_a_watch_it_scans_and_gets_one_later(
     build: Callable[..., FileSourceStage],
     store: Store,
@@ -509,12 +547,12 @@ async def test_without_a_watch_it_scans_and_gets_one_later(
     clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def no_watch(_: watch.Watch) -> None:
+    def no_watch() -> None:
         raise OSError(errno.ENOSPC, "inotify watch limit reached")
 
     source = build()
     with monkeypatch.context() as patch:
-        patch.setattr(watch.Watch, "start", no_watch)
+        patch.setattr(watch, "Observer", no_watch)
         async with running(source, until=SourceState.DEGRADED):
             error = source.status().error
             await planned(clock, 1)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tidemill.api import manual
 from tidemill.api.bodies import read_body, schema_of
 from tidemill.api.parts import GivenParts
-from tidemill.api.runs import RunBody
+from tidemill.api.run_bodies import RunBody
 from tidemill.dag.definition import Dag, Schedule, TaskNode
 from tidemill.errors import NotFound
 from tidemill.project.model import Project
@@ -103,6 +103,7 @@ class RunAsked(BaseModel):
         None,
         min_length=1,
         max_length=256,
+        pattern="^[ -~]+$",
         description="Asking again with the same id answers with the same run instead of starting another.",
     )
 

@@ -8,42 +8,20 @@ import orjson
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
+from tidemill.api import manual
 from tidemill.api.pages import Limit, Position
 from tidemill.api.parts import GivenParts, Parts
-from tidemill.clock import rfc3339
+from tidemill.api.run_bodies import RunBody, body_of, shown_time
 from tidemill.errors import NotFound, StateConflict
 from tidemill.runs.state import FINAL_RUN_STATES, RunPhase, TaskState
 from tidemill.runs.view import TaskView, decode_graph, task_views
 from tidemill.storage.contract import RunFilter, RunSummary
 
-__all__ = ["RunBody", "body_of", "router"]
+__all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 
 RunIdPath = Annotated[str, Path(max_length=64, description="Id of the run.")]
-
-
-class EventReference(BaseModel):
-    """The event that started a run."""
-
-    source: str
-    id: str
-    position: int
-
-
-class RunBody(BaseModel):
-    """A run."""
-
-    id: str
-    dag: str
-    version: str = Field(description="Version of the DAG that the run began with and ends on.")
-    state: RunPhase
-    trigger: str = Field(description="Name of the trigger; `manual` when somebody asked for the run.")
-    event: EventReference
-    parameters: Any = Field(description="Parameters as the DAG takes them.")
-    queued_at: str | None = Field(description="RFC 3339.")
-    started_at: str | None
-    ended_at: str | None
 
 
 class RunPage(BaseModel):
@@ -119,28 +97,14 @@ async def cancel_run(parts: GivenParts, run_id: RunIdPath) -> RunBody:
 
 @router.post("/{run_id}/retry", status_code=202, summary="Retry a run")
 async def retry_run(parts: GivenParts, run_id: RunIdPath) -> RunBody:
-    """Ask the engine to take up a failed or cancelled run again, from the tasks that did not succeed."""
+    """Ask for a new run that takes over the results of a failed or cancelled one and does the rest again.
+
+    Answers with the new run; asking again while that one goes on answers with the same.
+    """
     run = await _get(parts, run_id)
     if run.state not in (RunPhase.FAILED, RunPhase.CANCELLED):
         raise StateConflict(f"the run is {run.state}; only a failed or cancelled run can be retried")
-    await parts.store.runs.request(run_id, "retry", "api")
-    return body_of(run)
-
-
-def body_of(run: RunSummary) -> RunBody:
-    """A run as the API shows it."""
-    return RunBody(
-        id=run.run_id,
-        dag=run.dag,
-        version=run.version,
-        state=RunPhase(run.state),
-        trigger=run.trigger,
-        event=EventReference(source=run.event_source, id=run.event_id, position=run.position),
-        parameters=orjson.loads(run.parameters) if run.parameters else {},
-        queued_at=_time(run.queued_at),
-        started_at=_time(run.started_at),
-        ended_at=_time(run.ended_at),
-    )
+    return await manual.retry(parts, run)
 
 
 async def _get(parts: Parts, run_id: str) -> RunSummary:
@@ -170,14 +134,10 @@ def _task(view: TaskView) -> TaskBody:
         id=view.task_id,
         state=view.state,
         attempts=view.attempts,
-        started_at=_time(view.started_at),
-        ended_at=_time(view.ended_at),
+        started_at=shown_time(view.started_at),
+        ended_at=shown_time(view.ended_at),
         error=None
         if failure is None
         else TaskErrorBody(type=failure.error_type, message=failure.message, traceback=failure.traceback),
         result=None if view.result is None else orjson.loads(view.result),
     )
-
-
-def _time(at_us: int | None) -> str | None:
-    return None if at_us is None else rfc3339(at_us)

@@ -70,11 +70,9 @@ async def follow(
     log: EventLog, *, after: int, matches: Matches, ping_seconds: float = PING_SECONDS
 ) -> AsyncGenerator[bytes, None]:
     """Frames of the events after `after` that match, for ever; ends when the store fails."""
-    yield _RETRY
-    cursor = after
-    if cursor > log.head:
-        yield _gap(cursor, log.head)
-        cursor = log.head
+    # Where it begins is settled before the first frame: events may come while a frame is being sent.
+    cursor = min(after, log.head)
+    yield _RETRY if cursor == after else _RETRY + _gap(after, cursor)
     waiting: asyncio.Future[None] | None = None
     try:
         while True:

@@ -46,6 +46,9 @@ class Handle:
     def __iter__(self) -> NoReturn:
         self._refuse("iterated over or unpacked")
 
+    def __contains__(self, item: object) -> NoReturn:
+        self._refuse("searched with 'in'")
+
     def __len__(self) -> NoReturn:
         self._refuse("measured with len()")
 

@@ -42,7 +42,7 @@ class TaskOptions:
     depends_on: Any = None
 
     def override(self, **given: Any) -> TaskOptions:
-        """These options with those of `given` that are not None; one way to say a thing replaces the other."""
+        """These options with those of `given` that are not None; one wording replaces the other."""
         changes = {name: value for name, value in given.items() if value is not None}
         if "retry" in changes:
             changes = {"retries": None, "retry_delay": None} | changes
@@ -117,7 +117,7 @@ class DagOptions:
             yield f"max_active_tasks must be a whole number from 1, not {_shorten(self.max_active_tasks)}"
         if not isinstance(self.description, str):
             yield f"description must be text, not {type(self.description).__name__}"
-        if isinstance(self.tags, str) or not all(isinstance(tag, str) for tag in self.tags):
+        if not isinstance(self.tags, list | tuple) or not all(isinstance(tag, str) for tag in self.tags):
             yield "tags must be a list of texts"
         if self.default_retry is not None:
             yield from _retry_problems("default_retry", self.default_retry)

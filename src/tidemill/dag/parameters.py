@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from tidemill.dag.raised import describe
 from tidemill.errors import TidemillError
 from tidemill.events.event import JSON
 
@@ -73,9 +74,12 @@ class Parameters:
         if self._model is None:
             return self._accept_nothing(values)
         made = self._from_json(_encode(values))
-        stored: dict[str, JSON] = self._model.__pydantic_serializer__.to_python(
-            made, mode="json", by_alias=True, warnings=False
-        )
+        try:
+            stored: dict[str, JSON] = self._model.__pydantic_serializer__.to_python(
+                made, mode="json", by_alias=True, warnings=False
+            )
+        except Exception as error:
+            raise _raised("writing the parameters as JSON", error) from error
         return stored
 
     def validate_python(self, values: Mapping[str, JSON]) -> Mapping[str, Any]:
@@ -106,6 +110,8 @@ class Parameters:
             made: BaseModel = self._model.__pydantic_validator__.validate_json(text)
         except ValidationError as error:
             raise ParameterError(_problems(error)) from error
+        except Exception as error:  # validators of the user's own types may raise anything
+            raise _raised("checking the parameters", error) from error
         return made
 
     def _by_name(self, made: BaseModel) -> dict[str, Any]:
@@ -118,6 +124,10 @@ class Parameters:
                 [ParameterProblem(str(name), "this DAG has no parameters") for name in values]
             )
         return {}
+
+
+def _raised(what: str, error: Exception) -> ParameterError:
+    return ParameterError([ParameterProblem("", f"{what} raised {describe(error)}")])
 
 
 def _encode(values: Mapping[str, JSON]) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -83,7 +83,9 @@ class Recording:
         """Record one call."""
         line = self._current_line()
         if len(self.calls) >= self._max_tasks:
-            self.refuse(f"the DAG has more than {self._max_tasks} tasks; split it, or raise max_tasks", line)
+            self.refuse(
+                f"the DAG has more than {self._max_tasks} tasks; split it, or raise max_tasks_per_dag", line
+            )
             raise TooManyTasks
         call = Call(self, task, self._name(task, line), line)
         self.calls.append(call)
@@ -94,6 +96,8 @@ class Recording:
                 self._misfits.add((line, str(error)))
                 self.refuse(f"task {call.task_id!r}: function {task.name}: {error}", line)
         call.refers = self.scan((call.args, call.kwargs), call)
+        with suppress(RecursionError):  # refused above
+            call.args, call.kwargs = _copy((call.args, call.kwargs))
         return Output(call)
 
     def scan(self, tree: Any, call: Call | None) -> bool:
@@ -172,3 +176,15 @@ class Recording:
                 return frame.f_lineno
             frame = frame.f_back  # type: ignore[assignment]
         return self._line
+
+
+def _copy(tree: Any) -> Any:
+    """The same tree, out of reach of what the DAG function does to its lists and dicts afterwards."""
+    kind = type(tree)
+    if kind is list:
+        return [_copy(one) for one in tree]
+    if kind is tuple:
+        return tuple([_copy(one) for one in tree])
+    if kind is dict:
+        return {key: _copy(value) for key, value in tree.items()}
+    return tree

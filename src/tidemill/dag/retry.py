@@ -25,7 +25,7 @@ class Retry:
     def delay_after(self, attempt: int, chance: float) -> float | None:
         """Seconds to wait after failed `attempt` (from 1), None when there is no further attempt.
 
-        `chance` in [0, 1) spreads retries by `jitter`; the core draws nothing itself. Never above `max_delay`.
+        `chance` in [0, 1) spreads retries by `jitter`: the core draws nothing. Never above `max_delay`.
         """
         if attempt >= self.max_attempts:
             return None

@@ -36,6 +36,9 @@ _ALIASES = {
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = timedelta(microseconds=1)
 _SHORTEST = timedelta(seconds=1)
+_LONGEST = timedelta(days=36_525)
+#: Dates outside have no room for an interval before or after them.
+_YEARS = range(1900, 9000)
 #: Steps further back than needed, out of the reach of a change of clocks.
 _MARGIN = 2
 
@@ -68,8 +71,8 @@ def parse_schedule(
             cron = _parse_cron(written, zone, problems)
         case timedelta():
             interval = written
-            if interval < _SHORTEST:
-                problems.append(f"schedule_interval must be at least 1 second, not {interval}")
+            if not _SHORTEST <= interval <= _LONGEST:
+                problems.append(f"schedule_interval must be 1 second to 100 years, not {interval}")
         case _:
             problems.append(
                 "schedule_interval must be a cron expression, an alias such as '@daily', a timedelta or "
@@ -129,6 +132,9 @@ def _parse_date(name: str, value: object, problems: list[str]) -> datetime | Non
         return None
     if not isinstance(value, datetime):
         problems.append(f"{name} must be a datetime, not {type(value).__name__}")
+        return None
+    if value.year not in _YEARS:
+        problems.append(f"{name} must be in the years {_YEARS.start} to {_YEARS.stop - 1}, not {value.year}")
         return None
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 

@@ -31,9 +31,10 @@ class Task:
         if not callable(function) or isinstance(function, type | staticmethod | classmethod):
             raise TypeError(f"@task decorates a function, not {type(function).__name__}")
         functools.update_wrapper(self, function)
+        self.__name__: str = getattr(function, "__name__", type(function).__name__)
         self.function = function
         self.options = options
-        self.name: str = getattr(function, "__name__", type(function).__name__)
+        self.name: str = self.__name__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Add a node to the DAG being built and return its `Output`; outside of a DAG, call the function."""

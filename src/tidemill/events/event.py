@@ -36,7 +36,8 @@ class Event:
     datacontenttype: str | None = None
     #: URI of the schema that `data` follows.
     dataschema: str | None = None
-    #: A JSON value; `bytes` when the media type is neither JSON nor text; None when there is no data.
+    #: A JSON value; `str` for other text; `bytes` for everything else, and for what came as `data_base64`;
+    #: None when there is no data (a JSON null is no data).
     data: JSON = None
     #: Extension attributes by name (lower-case letters and digits).
     extensions: Mapping[str, ExtensionValue] = field(default_factory=dict)

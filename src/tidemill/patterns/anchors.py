@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple, assert_never
 
-from tidemill.patterns.condition import Absent, Alternative, Equals, Prefix
+from tidemill.patterns.condition import Absent, Alternative, Between, Equals, Predicate, Prefix
 from tidemill.patterns.expression import Attribute, Clause, Every, Expression, Not, Some
 from tidemill.patterns.fields import Node
 
@@ -24,7 +24,8 @@ class Kind(IntEnum):
 
     EQUALS = 0
     PREFIX = 1
-    PRESENT = 2
+    RANGE = 2
+    PRESENT = 3
 
 
 class Key(NamedTuple):
@@ -32,8 +33,8 @@ class Key(NamedTuple):
 
     kind: Kind
     path: Path
-    #: The value, the prefix, or None.
-    value: str | int | float | bool | None
+    #: The value, the prefix, the low and high end, or None.
+    value: str | int | float | bool | tuple[float, float] | None
 
 
 Anchor = frozenset[Key]
@@ -83,7 +84,9 @@ def _key(path: Path, wanted: Alternative) -> Key:
             return Key(Kind.EQUALS, path, value)
         case Prefix(prefix) if prefix:
             return Key(Kind.PREFIX, path, prefix)
-        case Prefix() | Absent():
+        case Between(low=low, high=high):
+            return Key(Kind.RANGE, path, (low, high))
+        case Prefix() | Predicate() | Absent():
             return Key(Kind.PRESENT, path, None)
         case _:
-            return Key(Kind.PRESENT, path, None)
+            assert_never(wanted)

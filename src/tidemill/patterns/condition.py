@@ -16,6 +16,7 @@ from tidemill.events.event import JSON
 __all__ = [
     "Absent",
     "Alternative",
+    "Between",
     "Equals",
     "Predicate",
     "Prefix",
@@ -61,6 +62,19 @@ class Predicate:
 
 
 @dataclass(frozen=True, slots=True)
+class Between:
+    """The value is a number from `low` to `high`, which pass `test` themselves or not."""
+
+    test: Test
+    text: str
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
 class Absent:
     """There is no value."""
 
@@ -68,7 +82,7 @@ class Absent:
         return "exists: false"
 
 
-Alternative = Equals | Prefix | Predicate | Absent
+Alternative = Equals | Prefix | Between | Predicate | Absent
 
 
 def compile_test(alternatives: Sequence[Alternative]) -> Test:
@@ -80,7 +94,7 @@ def compile_test(alternatives: Sequence[Alternative]) -> Test:
     prefixes = tuple(one.prefix for one in alternatives if isinstance(one, Prefix))
     if prefixes:
         tests.append(lambda value: isinstance(value, str) and value.startswith(prefixes))
-    tests.extend(one.test for one in alternatives if isinstance(one, Predicate))
+    tests.extend(one.test for one in alternatives if isinstance(one, Between | Predicate))
     return _any_of(tests)
 
 

@@ -12,8 +12,8 @@ from tidemill.patterns.fields import Leaf, Node
 
 __all__ = ["MAX_COMBINATIONS", "TooManyCombinations", "join"]
 
-#: Most fields that arms of `$or` may come to hold because their neighbours moved into them.
-MAX_COMBINATIONS = 10_000
+#: Most fields that are looked at while joining; what is written has fewer, moving them into arms multiplies.
+MAX_COMBINATIONS = 40_000
 
 
 class TooManyCombinations(Exception):  # noqa: N818 - carries one problem to the compiler
@@ -30,29 +30,34 @@ def join(nodes: Iterable[Node]) -> Node:
 
 class _Joiner:
     def __init__(self) -> None:
-        self._moved = 0
+        self._joined = 0
 
     def join(self, nodes: Iterable[Node]) -> Node:
-        fields: dict[str, Node] = {}
+        by_name: dict[str, list[Node]] = {}
         leaves: list[Leaf] = []
         groups: list[tuple[Node, ...]] = []
         for node in nodes:
+            self._count(len(node.fields) + len(node.groups))
             for name, below in node.fields.items():
-                fields[name] = self.join((fields[name], below)) if name in fields else below
+                by_name.setdefault(name, []).append(below)
             leaves.extend(node.leaves)
             groups.extend(node.groups)
+        fields = {name: some[0] if len(some) == 1 else self.join(some) for name, some in by_name.items()}
         joined = Node(fields=fields, leaves=tuple(leaves))
         for group in groups:
             joined = self._attach(joined, group)
         return joined
 
     def _attach(self, node: Node, group: tuple[Node, ...]) -> Node:
-        spoken_of = set().union(*(arm.names() for arm in group))
-        if spoken_of.isdisjoint(node.names()):
+        names: set[str] = set().union(*(arm.names() for arm in group))
+        self._count(len(names) + len(group))
+        if names.isdisjoint(node.names()):
             return Node(fields=node.fields, leaves=node.leaves, groups=(*node.groups, group))
-        self._moved += len(group) * max(1, len(node.fields))
-        if self._moved > MAX_COMBINATIONS:
-            raise TooManyCombinations
         neighbours = Node(fields=node.fields, groups=node.groups)
         arms = tuple(self.join((neighbours, arm)) for arm in group)
         return Node(leaves=node.leaves, groups=(arms,))
+
+    def _count(self, fields: int) -> None:
+        self._joined += fields
+        if self._joined > MAX_COMBINATIONS:
+            raise TooManyCombinations

@@ -19,7 +19,8 @@ _ENVELOPE = 2
 def match_line(line: str | bytes) -> dict[str, bool | str]:
     """`{"match": bool}` for a line `{"pattern" | "filters": …, "event": …}`, else `{"error": what is wrong}`.
 
-    An event that has `specversion` must be a CloudEvent; a pattern matches any other JSON object as it is.
+    Filters, and an event that has `specversion`, ask for a CloudEvent; a pattern matches other JSON objects as
+    they are.
     """
     try:
         return {"match": _match(_parse(line))}
@@ -55,10 +56,11 @@ def _match(question: dict[str, JSON]) -> bool:
         raise _LineError("a line has one of pattern, filters, and not both")
     if "event" not in question:
         raise _LineError("a line has an event")
-    rule = _COMPILERS[dialects[0]](question[dialects[0]])
+    (dialect,) = dialects
+    rule = _COMPILERS[dialect](question[dialect])
     event = question["event"]
     if not isinstance(event, dict):
         raise _LineError("an event is a JSON object")
-    if "specversion" in event:
+    if dialect == "filters" or "specversion" in event:
         return rule.matches(json_format.from_json(event))
     return rule.matches_json(event)

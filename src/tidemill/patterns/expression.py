@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import assert_never
 
 from tidemill.events.event import JSON, Event, ExtensionValue
-from tidemill.patterns.condition import Alternative, compile_test
+from tidemill.patterns.condition import Alternative, Equals, Scalar, compile_test
 from tidemill.patterns.fields import ABSENT, FAILS, Answer, Node, compile_node
 
 __all__ = [
@@ -25,9 +25,11 @@ __all__ = [
     "JsonCheck",
     "Not",
     "Some",
+    "all_of",
     "canonical",
     "compile_check",
     "compile_json_check",
+    "conjuncts",
     "read_member",
 ]
 
@@ -103,7 +105,7 @@ def compile_check(expression: Expression) -> Check:
         case Attribute(name, wanted):
             return _compile_attribute(name, wanted)
         case Every(parts):
-            return _all_of([compile_check(part) for part in parts])
+            return all_of([compile_check(part) for part in parts])
         case Some(parts):
             return _any_of([compile_check(part) for part in parts])
         case Not(part):
@@ -128,7 +130,8 @@ def compile_json_check(expression: Expression) -> JsonCheck | None:
             return None
 
 
-def _all_of(checks: list[Check]) -> Check:
+def all_of(checks: Sequence[Check]) -> Check:
+    """One check for several that must all pass."""
     if len(checks) == 1:
         return checks[0]
 
@@ -142,10 +145,33 @@ def _all_of(checks: list[Check]) -> Check:
 
 
 def _any_of(checks: list[Check]) -> Check:
-    return lambda event: any(check(event) for check in checks)
+    def check_any(event: Event) -> bool:
+        for check in checks:  # noqa: SIM110 - as above
+            if check(event):
+                return True
+        return False
+
+    return check_any
+
+
+def conjuncts(expression: Expression) -> Iterator[Expression]:
+    """The parts of `expression` that must all hold, each as small as it can be told by itself."""
+    match expression:
+        case Every(parts):
+            for part in parts:
+                yield from conjuncts(part)
+        case Clause(node):
+            for name, below in sorted(node.fields.items(), key=_data_last):
+                yield Clause(Node(fields={name: below}))
+            for group in node.groups:
+                yield Clause(Node(groups=(group,)))
+        case _:
+            yield expression
 
 
 def _compile_attribute(name: str, wanted: Alternative) -> Check:
+    if name in CONTEXT_ATTRIBUTES and isinstance(wanted, Equals):
+        return _compile_equality(name, [wanted.value])
     test = compile_test([wanted])
     if name in CONTEXT_ATTRIBUTES:
         read = attrgetter(name)
@@ -153,10 +179,31 @@ def _compile_attribute(name: str, wanted: Alternative) -> Check:
     return lambda event: (value := event.attribute(name)) is not None and test(canonical(value))
 
 
+def _compile_equality(name: str, values: Sequence[Scalar]) -> Check:
+    """The most frequent check: a text attribute is one of `values`."""
+    read = attrgetter(name)
+    if len(values) == 1:
+        (only,) = values
+        return lambda event: bool(read(event) == only)
+    wanted = frozenset(values)
+    return lambda event: read(event) in wanted
+
+
+def _plain_values(node: Node) -> list[Scalar] | None:
+    """The strings that `node` accepts, when it asks for nothing but one of them."""
+    match node:
+        case Node(fields={**below}, leaves=(leaf,), groups=()) if not below:
+            values = [one.value for one in leaf.alternatives if isinstance(one, Equals)]
+            all_text = all(isinstance(value, str) for value in values)
+            return values if all_text and len(values) == len(leaf.alternatives) else None
+        case _:
+            return None
+
+
 def _compile_clause(node: Node) -> Check:
     checks = [_compile_member(name, one) for name, one in sorted(node.fields.items(), key=_data_last)]
     checks.extend(_any_of([_compile_clause(arm) for arm in group]) for group in node.groups)
-    return _all_of(checks)
+    return all_of(checks)
 
 
 def _data_last(item: tuple[str, Node]) -> tuple[bool, str]:
@@ -165,6 +212,8 @@ def _data_last(item: tuple[str, Node]) -> tuple[bool, str]:
 
 
 def _compile_member(name: str, node: Node) -> Check:
+    if name in CONTEXT_ATTRIBUTES and (values := _plain_values(node)) is not None:
+        return _compile_equality(name, values)
     answer: Answer = compile_node(node)
     missing = (ABSENT if node.accepts_absence else FAILS) != FAILS
     if name in CONTEXT_ATTRIBUTES:

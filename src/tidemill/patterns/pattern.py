@@ -57,6 +57,8 @@ def _compile_members(
             yield _compile_or(value, below, depth=depth, problems=problems)
         else:
             path = key.split(".")
+            if _OR in path:
+                problems.add(below, "$or is a key of its own, not a part of a path")
             node = _compile_field(value, below, depth=depth + len(path) - 1, problems=problems)
             for name in reversed(path):
                 node = Node(fields={name: node})

@@ -14,7 +14,6 @@ from tidemill.patterns.expression import (
     Check,
     Every,
     Expression,
-    JsonCheck,
     compile_check,
     compile_json_check,
 )
@@ -56,7 +55,6 @@ class Rule:
     expression: Expression = field(compare=False, repr=False)
     _written: JSON = field(compare=False, repr=False)
     _check: Check = field(compare=False, repr=False)
-    _json_check: JsonCheck | None = field(compare=False, repr=False)
 
     def matches(self, event: Event) -> bool:
         """Whether `event` matches; it never raises."""
@@ -67,9 +65,8 @@ class Rule:
 
         Raises `EventRejected` where filters are asked about an object that is no CloudEvent.
         """
-        if self._json_check is not None:
-            return self._json_check(value)
-        return self._check(json_format.from_json(value))
+        check = compile_json_check(self.expression)
+        return check(value) if check is not None else self._check(json_format.from_json(value))
 
     def to_json(self) -> JSON:
         """What was written (for a combined rule: the list of what its parts were)."""
@@ -83,7 +80,6 @@ def make_rule(dialect: str, written: JSON, expression: Expression) -> Rule:
         expression=expression,
         _written=copy.deepcopy(written),
         _check=compile_check(expression),
-        _json_check=compile_json_check(expression),
     )
 
 
@@ -96,7 +92,6 @@ def combine(*rules: Rule) -> Rule:
         expression=(expression := Every(tuple(rule.expression for rule in rules))),
         _written=[rule.to_json() for rule in rules],
         _check=compile_check(expression),
-        _json_check=compile_json_check(expression),
     )
 
 

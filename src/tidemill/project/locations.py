@@ -1,21 +1,24 @@
-"""Where files named in definitions lie: in the project, or absolute on purpose."""
+"""Where files named in definitions lie: in the project, or absolute on purpose.
+
+Decided on the text alone: links are followed by whoever opens the file, not here.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-__all__ = ["inside"]
+__all__ = ["leads_out", "locate"]
 
 
-def inside(root: Path, written: str) -> Path | None:
-    """`written` as an absolute path; None when a relative one leads out of `root`, or none can be made of it.
-
-    Checked on the text alone: links are followed by whoever opens the file, not here.
-    """
+def leads_out(written: str) -> bool:
+    """Whether `written` is a relative path out of the project, or no path at all."""
     if "\0" in written:
-        return None
-    path = Path(os.path.normpath(root / written))
-    if Path(written).is_absolute() or path == root or root in path.parents:
-        return path
-    return None
+        return True
+    path = Path(os.path.normpath(written))
+    return path.parts[:1] == (os.pardir,)
+
+
+def locate(root: Path, written: str) -> Path:
+    """`written`, which does not lead out of `root`, as an absolute path without `..`."""
+    return Path(os.path.normpath(root / written))

@@ -8,7 +8,7 @@ from pathlib import Path
 from tidemill.events import lifecycle
 from tidemill.project import mapping
 from tidemill.project.entry import Entry, pointer_to
-from tidemill.project.locations import inside
+from tidemill.project.locations import leads_out, locate
 from tidemill.project.model import FileSource, KafkaSource, SourceSpec, WebhookSource
 from tidemill.project.secrets import build_secret, check_secret
 from tidemill.project.structure import check_choice, check_structure
@@ -27,7 +27,7 @@ def build_source(entry: Entry, root: Path) -> SourceSpec | None:
     form = check_structure(entry, SourceEntry)
     check_choice(entry, "webhook", "files", "kafka")
     attributes, data = _webhook_templates(entry)
-    _check_folder(entry, root)
+    _check_folder(entry)
     for kind in ("files", "kafka"):
         _check_type(entry, f"/{kind}/type", entry.get(kind, "type"))
     if form is None or len(entry.problems) > before:
@@ -59,7 +59,7 @@ def _webhook(
 def _files(entry: Entry, form: FilesForm, root: Path) -> FileSource:
     return FileSource(
         name=entry.name,
-        path=inside(root, form.path) or root,
+        path=locate(root, form.path),
         include=tuple(form.include),
         exclude=tuple(form.exclude),
         complete=form.complete,
@@ -152,9 +152,9 @@ def _check_secrets(entry: Entry) -> None:
         check_secret(entry, at, secret)
 
 
-def _check_folder(entry: Entry, root: Path) -> None:
+def _check_folder(entry: Entry) -> None:
     path = entry.get("files", "path")
-    if isinstance(path, str) and path and inside(root, path) is None:
+    if isinstance(path, str) and leads_out(path):
         entry.problem(
             "/files/path", "the folder leads out of the project; write it absolute if that is meant"
         )

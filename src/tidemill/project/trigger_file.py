@@ -32,8 +32,8 @@ __all__ = [
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 _TEMPLATE = {
-    "description": 'Any value; text that is a path ($.data.amount, $.data["odd key"]) gives the value there'
-    " with its type, {$.data.x} inside text gives text, $$ is a $, {path: $.data.x, default: 5} names a default.",
+    "description": 'Any value. A path ($.data.amount, $.data["odd key"]) gives the value there '
+    "with its type; {$.data.x} inside text is text; $$ is a $; {path: $.data.x, default: 5} has a default.",
 }
 _PATTERN: dict[str, Any] = {
     "type": "object",

@@ -22,7 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from tidemill.dag.build import build, line_in, raised
+from tidemill.dag import raised
+from tidemill.dag.build import build
 from tidemill.dag.declaration import DagDefinition, collect
 from tidemill.dag.definition import Dag
 from tidemill.errors import DefinitionError, Problem
@@ -57,7 +58,7 @@ def load_workflows(root: Path, *, max_tasks: int) -> tuple[dict[str, Dag], list[
                 continue
             text, definitions = loaded
             for definition in definitions:
-                first = places.setdefault(definition.dag_id, (file, definition.line))
+                first = places.setdefault(str(definition.dag_id), (file, definition.line))
                 if first != (file, definition.line):
                     problems.append(_duplicate(definition, file, first))
                 built = build(definition, file=file, source=text, max_tasks=max_tasks)
@@ -140,7 +141,9 @@ def _execute(text: str, name: str, file: str) -> list[DagDefinition] | Problem:
         del sys.modules[module.__name__]
         if before is not None:
             sys.modules[module.__name__] = before
-        return Problem(file, line_in(error, name), f"importing the file raised {raised(error)}")
+        return Problem(
+            file, raised.line_in(error, name), f"importing the file raised {raised.describe(error)}"
+        )
     return [definition for definition in found if definition.file == name]
 
 

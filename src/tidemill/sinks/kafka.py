@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     InvalidTopicError,
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
@@ -45,27 +47,33 @@ class KafkaProducer:
     """The process's one connection for producing, opened by the first record."""
 
     def __init__(self, bootstrap_servers: str, *, timeout_seconds: float = 15.0) -> None:
+        self.timeout_seconds = timeout_seconds
         self._bootstrap_servers = bootstrap_servers
-        self._timeout_ms = int(timeout_seconds * 1000)
         self._opening = asyncio.Lock()
         self._producer: Any = None
         self._retired: set[asyncio.Task[None]] = set()
 
-    async def send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """Return when every in-sync replica has the record; raises `SinkUnavailable` or `SinkRefused`."""
-        producer = await self._open()
+    async def hand_over(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers
+    ) -> asyncio.Future[Any]:
+        """Queue a record; the future is done when every in-sync replica has it.
+
+        A record that was handed over is tried until the brokers answer, over their restarts, and written
+        once; only its answer may take long. Raises `SinkUnavailable` or `SinkRefused` when it was not queued.
+        """
         try:
-            accepted = await producer.send(topic, value=value, key=key, headers=list(headers))
-        except (KafkaError, OSError) as error:  # not handed over: the producer is as it was
-            raise _verdict(error) from error
-        try:
-            await accepted
-        except (KafkaError, OSError) as error:
-            self._retire(producer)
-            raise _verdict(error) from error
+            async with asyncio.timeout(self.timeout_seconds):
+                producer = await self._open()
+                accepted: asyncio.Future[Any] = await producer.send(
+                    topic, value=value, key=key, headers=list(headers)
+                )
+        except (KafkaError, OSError) as error:  # TimeoutError is an OSError
+            raise verdict(error) from error
+        accepted.add_done_callback(partial(self._look_at, producer))
+        return accepted
 
     async def close(self) -> None:
-        """Send what was handed over, as far as the brokers take it, and disconnect."""
+        """Send what was handed over, as far as the brokers take it in time, and disconnect."""
         if self._producer is not None:
             self._retire(self._producer)
         while self._retired:
@@ -84,19 +92,21 @@ class KafkaProducer:
             enable_idempotence=True,
             linger_ms=_LINGER_MS,
             max_batch_size=_MAX_BATCH_BYTES,
-            request_timeout_ms=self._timeout_ms,
+            request_timeout_ms=int(self.timeout_seconds * 1000),
         )
         try:
             await producer.start()
-        except BaseException as error:
+        except BaseException:
             await producer.stop()
-            if isinstance(error, KafkaError | OSError):
-                raise SinkUnavailable(_describe(error)) from error
             raise
         return producer
 
+    def _look_at(self, producer: Any, accepted: asyncio.Future[Any]) -> None:
+        """A record that was given up leaves a hole in the sequence, and brokers refuse what follows."""
+        if not accepted.cancelled() and accepted.exception() is not None:
+            self._retire(producer)
+
     def _retire(self, producer: Any) -> None:
-        """Use this producer no more: brokers refuse what follows a record that it gave up."""
         if self._producer is producer:
             self._producer = None
             task = asyncio.create_task(self._stop(producer))
@@ -104,11 +114,11 @@ class KafkaProducer:
             task.add_done_callback(self._retired.discard)
 
     async def _stop(self, producer: Any) -> None:
-        try:
-            async with asyncio.timeout(self._timeout_ms / 1000):
-                await producer.stop()
-        except (KafkaError, OSError, TimeoutError):
-            return  # whoever waits for its records is told by their futures
+        stopping = asyncio.create_task(producer.stop())
+        await asyncio.wait((stopping,), timeout=self.timeout_seconds)
+        if not stopping.done():  # it would wait for the brokers for ever; whoever waits for a record is told
+            producer._message_accumulator.fail_all(KafkaConnectionError("the producer is closed"))  # noqa: SLF001
+        await asyncio.wait((stopping,))
 
 
 class KafkaSinkDelivery:
@@ -117,20 +127,37 @@ class KafkaSinkDelivery:
     def __init__(self, spec: KafkaSink, producer: KafkaProducer) -> None:
         self._spec = spec
         self._producer = producer
+        #: Handed over and not answered, by position: a later attempt waits for the same record.
+        self._under_way: dict[int, asyncio.Future[Any]] = {}
 
     async def deliver(self, logged: LoggedEvent, attempt: int) -> None:
         """Return when the brokers have the event; keyed by `partitionkey`, or by the event's subject."""
-        event = logged.event
-        key, value, headers = binding.to_kafka(event, self._spec.mode)
-        if key is None and event.subject is not None:
-            key = event.subject.encode()
-        await self._producer.send(self._spec.topic, key, value, headers)
+        accepted = self._under_way.get(logged.position)
+        if accepted is None:
+            accepted = await self._hand_over(logged)
+            self._under_way[logged.position] = accepted
+        await asyncio.wait((accepted,), timeout=self._producer.timeout_seconds)
+        if not accepted.done():
+            raise SinkUnavailable("the brokers have not answered yet")
+        del self._under_way[logged.position]
+        if (error := accepted.exception()) is not None:
+            raise verdict(error) from error
 
     async def close(self) -> None:
         """Nothing to let go of: the producer is shared, and closed by who made it."""
 
+    async def _hand_over(self, logged: LoggedEvent) -> asyncio.Future[Any]:
+        event = logged.event
+        key, value, headers = binding.to_kafka(event, self._spec.mode)
+        if key is None and event.subject is not None:
+            key = event.subject.encode()
+        if key is None and value is None:
+            value = b""  # a record must have one of them; an empty value is no data
+        return await self._producer.hand_over(self._spec.topic, key, value, headers)
 
-def _verdict(error: Exception) -> SinkRefused | SinkUnavailable:
+
+def verdict(error: BaseException) -> SinkRefused | SinkUnavailable:
+    """What a client error means for a delivery."""
     if isinstance(error, _REFUSALS):
         return SinkRefused(_describe(error))
     return SinkUnavailable(_describe(error))

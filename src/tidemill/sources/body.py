@@ -12,7 +12,12 @@ import zlib
 from tidemill.errors import EventRejected
 from tidemill.sources.answers import Headers, Receive
 
-__all__ = ["ClientGone", "read"]
+__all__ = ["ClientGone", "Declared", "declared", "read"]
+
+#: Content type (None: none), whether the body is compressed, and its length on the wire (0: not said).
+Declared = tuple[bytes | None, bool, int]
+
+_MAX_LENGTH_DIGITS = 18
 
 #: Bytes of a too large body that are read and thrown away, so that its sender can read the answer.
 _DISCARD_BYTES = 16 << 20
@@ -27,38 +32,68 @@ class ClientGone(Exception):  # noqa: N818 - nobody is left to be told
     """The client closed the connection before its request was complete."""
 
 
-async def read(receive: Receive, headers: Headers, *, limit: int, seconds: float, too_large: str) -> bytes:
+def declared(headers: Headers) -> Declared:
+    """What the header fields say of the body; raises `EventRejected` (`unsupported_content_encoding`)."""
+    content_type, is_gzip, length = None, False, 0
+    for name, value in headers:
+        if name == b"content-type":
+            content_type = value if content_type is None else content_type
+        elif name == b"content-length":
+            length = int(value[:_MAX_LENGTH_DIGITS]) if value.isdigit() else 0
+        elif name == b"content-encoding":
+            is_gzip = _is_gzip(value, is_gzip)
+    return content_type, is_gzip, length
+
+
+async def read(
+    receive: Receive, *, is_gzip: bool, length: int, limit: int, seconds: float, too_large: str
+) -> bytes:
     """The whole decoded body, of at most `limit` bytes, if it comes within `seconds`.
 
-    Raises `EventRejected` (the code in `too_large`, `request_timeout`, `unsupported_content_encoding`,
-    `invalid_encoding`) and `ClientGone`.
+    `length` is the declared one (0: none). Raises `EventRejected` (the code in `too_large`,
+    `request_timeout`, `invalid_encoding`) and `ClientGone`.
     """
-    encoded, length = False, b""
-    for name, value in headers:
-        if name == b"content-length":
-            length = value
-        elif name == b"content-encoding":
-            encoded = _is_gzip(value, encoded)
-    raw_limit = limit + _GZIP_SLACK_BYTES if encoded else limit
-    if length.isdigit() and int(length[:19]) > raw_limit + _DISCARD_BYTES:
+    raw_limit = limit + _GZIP_SLACK_BYTES if is_gzip else limit
+    if length > raw_limit + _DISCARD_BYTES:
         raise _too_large(too_large, limit)
+    # By hand and not by `asyncio.timeout`, which costs as much as everything else on the hot path here.
+    deadline = _Deadline()
+    timer = asyncio.get_running_loop().call_later(seconds, deadline.expire)
     try:
-        async with asyncio.timeout(seconds):
-            raw = await _receive_all(receive, limit=raw_limit)
-    except TimeoutError as error:
-        raise EventRejected("request_timeout", f"the body did not come within {seconds:g} s") from error
+        raw = await _receive_all(receive, limit=raw_limit)
+    except asyncio.CancelledError:
+        if deadline.is_over and deadline.task.uncancel() == 0:
+            detail = f"the body did not come within {seconds:g} s"
+            raise EventRejected("request_timeout", detail) from None
+        raise
+    finally:
+        timer.cancel()
     if raw is None:
         raise _too_large(too_large, limit)
-    if encoded:
-        return _decompress(raw, limit=limit, too_large=too_large)
-    return raw
+    return _decompress(raw, limit=limit, too_large=too_large) if is_gzip else raw
 
 
-def _is_gzip(value: bytes, encoded: bool) -> bool:
+class _Deadline:
+    """Cancels the task that made it, and remembers that it did."""
+
+    __slots__ = ("is_over", "task")
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - only ever made inside one
+        self.task = task
+        self.is_over = False
+
+    def expire(self) -> None:
+        self.is_over = True
+        self.task.cancel()
+
+
+def _is_gzip(value: bytes, is_gzip: bool) -> bool:
     coding = value.strip().lower()
     if coding in (b"", b"identity"):
-        return encoded
-    if coding in (b"gzip", b"x-gzip") and not encoded:
+        return is_gzip
+    if coding in (b"gzip", b"x-gzip") and not is_gzip:
         return True
     raise EventRejected(
         "unsupported_content_encoding", "content-encoding must be gzip or identity, applied once"

@@ -19,7 +19,7 @@ from tidemill.events import json_format, json_text, media, validate
 from tidemill.events.event import Event
 from tidemill.settings import Settings
 from tidemill.sources import answers, body
-from tidemill.sources.answers import Headers, Receive, Scope, Send
+from tidemill.sources.answers import Receive, Scope, Send
 from tidemill.sources.contract import SourceStatus
 from tidemill.sources.tally import Tally
 from tidemill.storage.contract import Append, EventLog
@@ -28,6 +28,7 @@ __all__ = ["HttpIngest"]
 
 logger = logging.getLogger(__name__)
 
+_STRUCTURED = media.STRUCTURED_TYPE.encode()
 _ALLOW = ((b"allow", b"POST"),)
 
 
@@ -73,10 +74,12 @@ class HttpIngest:
     async def _receive(self, scope: Scope, receive: Receive) -> tuple[list[Event], bool]:
         answers.check_overload(self._log)
         headers = scope["headers"]
-        is_batch = _is_batch(headers)
+        content_type, is_gzip, length = body.declared(headers)
+        is_batch = content_type is not None and _is_batch(content_type)
         raw = await body.read(
             receive,
-            headers,
+            is_gzip=is_gzip,
+            length=length,
             limit=self._max_batch_bytes if is_batch else self._max_body_bytes,
             seconds=self._body_timeout_seconds,
             too_large="batch_too_large" if is_batch else "payload_too_large",
@@ -92,11 +95,10 @@ class HttpIngest:
         return events, was_batch
 
 
-def _is_batch(headers: Headers) -> bool:
-    for name, value in headers:
-        if name == b"content-type":
-            return media.content_mode(value.decode("latin-1").strip(" \t")) is media.Mode.BATCH
-    return False
+def _is_batch(content_type: bytes) -> bool:
+    if content_type == _STRUCTURED:
+        return False
+    return media.content_mode(content_type.decode("latin-1").strip(" \t")) is media.Mode.BATCH
 
 
 def _problems_of_batch(raw: bytes, max_events: int) -> list[EventRejected]:

@@ -146,20 +146,22 @@ class ScheduleSourceStage:
     async def _tell(self, line: _Line) -> None:
         """Tell what one DAG is due, up to a batch; moves its cursor."""
         ticks = self._missed(line)
-        if ticks:
-            cursor = rfc3339(to_us(ticks[-1]))
-            job = Append(
-                events=[_event(line, tick) for tick in ticks],
-                cursors=[CursorMove(line.name, line.cursor, cursor)],
-                refuse_reuse=False,
-                stage="schedule",
-                origin=line.dag,
-            )
-            try:
-                self._count(await self._log.append(job))
-                line.cursor = cursor
-            except CursorMoved:  # another process told them
-                line.cursor = await self._ledger.cursor(line.name)
+        if not ticks:
+            line.due_at = next_tick(line.schedule, self._now())
+            return
+        cursor = rfc3339(to_us(ticks[-1]))
+        job = Append(
+            events=[_event(line, tick) for tick in ticks],
+            cursors=[CursorMove(line.name, line.cursor, cursor)],
+            refuse_reuse=False,
+            stage="schedule",
+            origin=line.dag,
+        )
+        try:
+            self._count(await self._log.append(job))
+            line.cursor = cursor
+        except CursorMoved:  # another process told them, or the answer of our own commit was lost
+            line.cursor = await self._ledger.cursor(line.name)
         line.due_at = self._next_due(line)
 
     def _missed(self, line: _Line) -> list[datetime]:

@@ -27,11 +27,12 @@ class Tally:
 
     def count(self, answers: Sequence[Appended]) -> None:
         """Count events that the log has taken."""
-        duplicates = sum(answer.duplicate for answer in answers)
-        self._duplicates += duplicates
-        if duplicates < len(answers):
-            self._accepted += len(answers) - duplicates
-            self._last_event_at = self._clock.now_us()
+        for answer in answers:
+            if answer.duplicate:
+                self._duplicates += 1
+            else:
+                self._accepted += 1
+                self._last_event_at = self._clock.now_us()
         self._error = ""
 
     def refuse(self, error: Exception) -> None:

@@ -101,9 +101,11 @@ class WebhookIngest:
                 retry_after=_STALLED_RETRY_SECONDS,
             )
         answers.check_overload(self._log)
+        _, is_gzip, length = body.declared(scope["headers"])
         raw = await body.read(
             receive,
-            scope["headers"],
+            is_gzip=is_gzip,
+            length=length,
             limit=self._max_body_bytes,
             seconds=self._body_timeout_seconds,
             too_large="payload_too_large",

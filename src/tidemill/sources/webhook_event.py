@@ -38,7 +38,7 @@ def join_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
 def from_request(source: WebhookSource, headers: Mapping[str, str], query_string: bytes, raw: bytes) -> Event:
     """The event that `source` makes of a request; `headers` have lower-case names.
 
-    Raises `EventRejected`: `unsupported_media_type`, everything of `json_text.parse` and `validate.create`, and
+    Raises `EventRejected`: `unsupported_media_type`, all of `json_text.parse` and `validate.create`, and
     `mapping_failed` with the path that leads nowhere.
     """
     value = _parse(headers.get("content-type", ""), raw)

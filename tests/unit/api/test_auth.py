@@ -23,7 +23,7 @@ def routes(app: Any) -> Iterator[tuple[str, str]]:
         for method in operations:
             filled = path.replace("{position}", "1")
             for name in ("run_id", "dag_id", "letter_id", "name"):
-                filled = filled.replace("{%s}" % name, "x")
+                filled = filled.replace(f"{{{name}}}", "x")
             yield method.upper(), filled
 
 

@@ -44,7 +44,7 @@ class ProjectFolder:
         """Write one file of the project, its indentation removed."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(dedent(text).lstrip("\n"), encoding="utf-8")
+        path.write_text(dedent(text), encoding="utf-8")
 
     def load(self) -> Project:
         """Load the project."""

@@ -19,6 +19,7 @@ from tidemill.storage.contract import (
     DeadLetter,
     Delivery,
     DeliveryMark,
+    DeliveryState,
     EventLog,
     Outbox,
     RouteBatch,
@@ -111,9 +112,6 @@ class WatchedOutbox:
     async def wait_for_delivery(self, subscription: str, after: int) -> None:
         await self._outbox.wait_for_delivery(subscription, after)
 
-    async def list(self, position: int) -> list[tuple[str, object, int, str]]:
-        return [*await self._outbox.list(position)]
-
     @property
     def marks(self) -> list[DeliveryMark]:
         return [mark for write in self.writes for mark in write]
@@ -123,6 +121,9 @@ class WatchedOutbox:
 
     async def wait_for_refused_writes(self, count: int) -> None:
         await self._signals.wait_for(lambda: self.refused_writes >= count)
+
+    async def list(self, position: int) -> list[tuple[str, DeliveryState, int, str]]:
+        return await self._outbox.list(position)
 
 
 class Bench:
@@ -164,7 +165,7 @@ class Bench:
             [subscription for subscription, _ in sinks],
             by_name,
             log=self.log,
-            outbox=self.outbox,  # type: ignore[arg-type]
+            outbox=self.outbox,
             **settings,  # type: ignore[arg-type]
         )
 

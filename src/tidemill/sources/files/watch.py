@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 from watchdog import events
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 __all__ = ["Hint", "Watch"]
 
@@ -46,18 +49,23 @@ class Watch:
         self._folder = folder
         self._translator = _Translator(folder, on_hint)
         self._overflow = _OverflowListener(on_loss)
-        self._observer = Observer()
+        self._observer: BaseObserver | None = None
         self._root: tuple[int, int] | None = None
 
     def start(self) -> None:
         """Watch from here on. Blocking (a system call per folder); raises OSError when it cannot be had."""
+        # Folders made in a hurry are watched twice, which the library warns of in its own thread; where
+        # warnings are errors that would end the thread. Harmless: the second watch replaces the first.
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
+        observer = Observer()
         try:
             about = self._folder.stat()
-            self._observer.schedule(self._translator, str(self._folder), recursive=True, event_filter=_EVENTS)
-            self._observer.start()
+            observer.schedule(self._translator, str(self._folder), recursive=True, event_filter=_EVENTS)
+            observer.start()
         except OSError:
-            self._observer.stop()
+            observer.stop()
             raise
+        self._observer = observer
         self._root = (about.st_dev, about.st_ino)
         complaints = logging.getLogger(_LIBRARY_LOGGER)
         if not complaints.isEnabledFor(logging.WARNING):  # else a quiet log level would make us deaf
@@ -65,15 +73,20 @@ class Watch:
         complaints.addHandler(self._overflow)
 
     def is_watching(self, root: tuple[int, int]) -> bool:
-        """Whether hints about the folder with this (device, inode) still come."""
-        emitters = self._observer.emitters
-        return self._root == root and bool(emitters) and all(emitter.is_alive() for emitter in emitters)
+        """Whether hints about the folder with this (device, inode) still come: its threads may have died."""
+        if self._observer is None or self._root != root:
+            return False
+        threads: list[Thread | None] = [
+            *self._observer.emitters,
+            getattr(self._observer, "_inotify_fd", None),
+        ]
+        return all(thread.is_alive() for thread in threads if thread is not None)
 
     def stop(self) -> None:
         """Let go of everything. Blocking, briefly."""
         logging.getLogger(_LIBRARY_LOGGER).removeHandler(self._overflow)
-        self._observer.stop()
-        if self._observer.is_alive():
+        if self._observer is not None:
+            self._observer.stop()
             self._observer.join()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from aiokafka.structs import TopicPartition
@@ -37,7 +37,9 @@ class Placement:
         cluster: str,
         clock: Clock,
         partitions: Partitions,
+        found: Callable[[TopicPartition, str | None], None],
     ) -> None:
+        """`found` is told where each partition's cursor was found to stand."""
         self._spec = spec
         self._consumer = consumer
         self._log = log
@@ -45,6 +47,7 @@ class Placement:
         self._cluster = cluster
         self._clock = clock
         self._partitions = partitions
+        self._found = found
 
     async def place_pending(self) -> None:
         """Place every pending partition; those taken from us meanwhile are left alone.
@@ -58,6 +61,7 @@ class Placement:
             cursors.update(await self._cursors(topic))
         for partition in sorted(pending):
             name = cursor_name(self._spec.name, self._cluster, partition)
+            self._found(partition, cursors.get(name))
             await self._place(partition, name, cursors.get(name), begin[partition], end[partition])
 
     async def _offsets(

@@ -68,7 +68,14 @@ class Reader:
         self._commits = GroupCommits(consumer, clock=clock)
         self._writer = Writer(log, self._partitions, origin=spec.name, report=report, commits=self._commits)
         self._placement = Placement(
-            spec, consumer, log, ledger, cluster=decoder.cluster, clock=clock, partitions=self._partitions
+            spec,
+            consumer,
+            log,
+            ledger,
+            cluster=decoder.cluster,
+            clock=clock,
+            partitions=self._partitions,
+            found=self._writer.settle_doubts,
         )
         self._last_answers: dict[TopicPartition, int | None] = {}
         self._silent_seconds = 0.0
@@ -95,7 +102,7 @@ class Reader:
 
     async def close(self) -> None:
         """Let appends end, then tell the group how far they got."""
-        await self._writer.drain()
+        await self._writer.close()
         await self._commits.close()
         self._partitions.clear()
 

@@ -20,7 +20,7 @@ from tidemill.events.event import Event
 from tidemill.sources.kafka.commits import GroupCommits
 from tidemill.sources.kafka.partitions import Lane, Partitions
 from tidemill.sources.kafka.report import Report
-from tidemill.storage.contract import Append, CursorMove, DeadLetter, EventLog
+from tidemill.storage.contract import Append, Appended, CursorMove, DeadLetter, EventLog
 
 __all__ = ["Piece", "Writer"]
 
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 #: Appends in flight at once: one being committed, one waiting behind it.
 MAX_APPENDS = 2
+#: Longest wait for the store when the stage is stopped.
+_CLOSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,13 @@ class Writer:
         self._commits = commits
         self._in_flight: deque[asyncio.Task[None]] = deque()
         self._error: Exception | None = None
+        #: Pieces whose append failed: nobody knows yet whether it was committed.
+        self._doubts: dict[TopicPartition, list[Piece]] = {}
 
     @property
     def idle(self) -> bool:
         """True when nothing is in flight."""
-        return not self._in_flight
+        return all(append.done() for append in self._in_flight)
 
     async def write(self, pieces: Sequence[Piece]) -> None:
         """Hand a batch in, as soon as there is room; pieces of partitions lost meanwhile are left out."""
@@ -75,6 +79,21 @@ class Writer:
     async def drain(self) -> None:
         """Return when nothing is in flight."""
         await self._settle(0)
+
+    async def close(self) -> None:
+        """Let appends end; those that the store keeps waiting are given up (the cursor tells what became of them)."""
+        if self._in_flight:
+            _, hung = await asyncio.wait(self._in_flight, timeout=_CLOSE_SECONDS)
+            for append in hung:
+                append.cancel()
+        await self.drain()
+
+    def settle_doubts(self, partition: TopicPartition, cursor: str | None) -> None:
+        """Count what was committed although its answer was lost, now that the partition's cursor is known."""
+        for piece in self._doubts.pop(partition, ()):
+            if cursor is not None and int(cursor) >= piece.end:
+                self._report.count([Appended(1)] * len(piece.events), len(piece.letters))
+                self._tell_refusals(piece.letters)
 
     def raise_failure(self) -> None:
         """Raise what an append met, once: a `StorageError` (its partitions are pending again), or a bug."""
@@ -99,6 +118,8 @@ class Writer:
             self._reopen(pieces)
         except Exception as error:  # kept for the reader, which decides (`raise_failure`)
             self._error = error
+            for piece in pieces:
+                self._doubts.setdefault(piece.partition, []).append(piece)
             self._reopen(pieces)
         else:
             for piece in pieces:
@@ -112,9 +133,10 @@ class Writer:
             self._partitions.reopen(piece.partition, piece.lane)
 
     def _tell_refusals(self, letters: Sequence[DeadLetter]) -> None:
-        for letter in {
-            letter.code: letter for letter in reversed(letters)
-        }.values():  # the first of each code
+        first_of: dict[str, DeadLetter] = {}
+        for letter in letters:
+            first_of.setdefault(letter.code, letter)
+        for letter in first_of.values():
             place = {name: letter.coordinates[name] for name in ("topic", "partition", "offset")}
             facts = {"source": self._origin, "code": letter.code, "coordinates": place}
             logger.warning("source.refused", extra=facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Sequence
@@ -98,16 +99,16 @@ async def open_store(
     of every commit point just before and after it, for fault injection.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = _lock(path)
-    try:
+    async with contextlib.AsyncExitStack() as undo:
+        lock = _lock(path)
+        undo.callback(os.close, lock)
         session = await open_writer(path)
-        readers = (await open_reader(path), await open_reader(path))
+        undo.push_async_callback(session.close)
         await session.call(_check, session, path)
         await session.call(migrate, session.raw)
         positions = await session.call(load_positions, session.raw)
-    except BaseException:
-        os.close(lock)
-        raise
+        readers = (await open_reader(path), await open_reader(path))
+        undo.pop_all()
     return SqliteStore(
         path,
         lock=lock,

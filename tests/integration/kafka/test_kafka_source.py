@@ -1,4 +1,4 @@
-"""The Kafka source against a real broker: each record exactly once in the log, whatever happens in between."""
+"""The Kafka source against a real broker: each record once in the log, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from tidemill.errors import StoreUnavailable
 from tidemill.sources.contract import SourceState
@@ -95,8 +96,6 @@ async def test_two_consumers_share_partitions_while_rebalancing_and_double_nothi
 async def test_aborted_records_are_never_read(
     cluster: Any, make_source: Any, run: Any, log: Any, order: Any, wait_until: Any
 ) -> None:
-    from aiokafka import AIOKafkaProducer
-
     topic = await cluster.create_topic(1)
     producer = AIOKafkaProducer(bootstrap_servers=cluster.bootstrap_servers, transactional_id=f"tx-{topic}")
     async with producer:
@@ -130,7 +129,7 @@ async def test_start_latest_skips_what_was_there_and_survives_a_restart_before_t
 
 
 class FailingLog:
-    """An event log whose appends fail at chosen calls: before the commit, or after it with the answer lost."""
+    """An event log whose appends fail at chosen calls: before the commit, or after it, the answer lost."""
 
     def __init__(self, log: Any, failures: dict[int, str]) -> None:
         self._log = log

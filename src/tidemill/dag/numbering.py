@@ -1,0 +1,113 @@
+"""From checked calls to numbered tasks: handles become references by index, the whole gets a version."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from tidemill.dag import binding
+from tidemill.dag.definition import TaskNode
+from tidemill.dag.handles import Output, Parameter, name_of, path_of
+from tidemill.dag.recording import Call
+from tidemill.dag.retry import Retry
+
+__all__ = ["number", "refer", "version_of"]
+
+
+def number(
+    calls: Sequence[Call], upstream: Sequence[Sequence[int]], order: Sequence[int], default: Retry
+) -> tuple[TaskNode, ...]:
+    """Nodes in `order`; `upstream` holds places in `calls`."""
+    place = {old: new for new, old in enumerate(order)}
+    index = {calls[old]: new for old, new in place.items()}
+    sources = [tuple(sorted(place[one] for one in upstream[old])) for old in order]
+    targets: list[list[int]] = [[] for _ in order]
+    for new, found in enumerate(sources):
+        for source in found:
+            targets[source].append(new)
+    return tuple(
+        _node(calls[old], index, upstream=sources[new], downstream=tuple(targets[new]), default=default)
+        for new, old in enumerate(order)
+    )
+
+
+def _node(
+    call: Call,
+    index: Mapping[Call, int],
+    *,
+    upstream: tuple[int, ...],
+    downstream: tuple[int, ...],
+    default: Retry,
+) -> TaskNode:
+    task = call.task
+    args, kwargs = refer((call.args, call.kwargs), index) if call.refers else (call.args, call.kwargs)
+    bind = binding.compile_call(args, kwargs)
+    return TaskNode(
+        task_id=call.task_id,
+        index=index[call],
+        function=task.function,
+        is_coroutine=task.is_coroutine,
+        context_parameter=task.context_parameters[0] if task.context_parameters else None,
+        args=args,
+        kwargs=kwargs,
+        has_references=bind is not None,
+        upstream=upstream,
+        downstream=downstream,
+        retry=task.options.retry_policy(default),
+        timeout=task.options.time_limit(),
+        bind=bind,
+    )
+
+
+def refer(tree: Any, index: Mapping[Call, int]) -> Any:
+    """`tree` with references in place of handles."""
+    match tree:
+        case Output():
+            return binding.ResultRef(index[tree.call], path_of(tree), tree.task_id)
+        case Parameter():
+            return binding.ParameterRef(name_of(tree), path_of(tree))
+        case list():
+            return [refer(one, index) for one in tree]
+        case tuple():
+            items = [refer(one, index) for one in tree]
+            return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
+        case dict():
+            return {key: refer(value, index) for key, value in tree.items()}
+        case _:
+            return tree
+
+
+def version_of(source: str, nodes: Sequence[TaskNode]) -> str:
+    """The version of a DAG with this text and graph."""
+    shape = [
+        (
+            node.task_id,
+            node.upstream,
+            repr(node.retry),
+            repr(node.timeout),
+            _references((node.args, node.kwargs)),
+        )
+        for node in nodes
+    ]
+    digest = hashlib.sha256(source.encode("utf-8", "surrogatepass"))
+    digest.update(b"\0")
+    digest.update(orjson.dumps(shape))
+    return digest.hexdigest()[:12]
+
+
+def _references(tree: Any) -> Any:
+    """The references of a tree in order; constants are in the source text."""
+    match tree:
+        case binding.ResultRef():
+            return [tree.index, *tree.path]
+        case binding.ParameterRef():
+            return [tree.name, *tree.path]
+        case list() | tuple():
+            return [found for one in tree if (found := _references(one))]
+        case dict():
+            return [found for one in tree.values() if (found := _references(one))]
+        case _:
+            return None
