@@ -11,7 +11,14 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from tests.conformance.sources import BadInput, SourceAdapter, SourceConformance
+from tests.conformance.sources import (
+    BadInput,
+    ProbedLog,
+    SourceAdapter,
+    SourceConformance,
+    logged,
+    running,
+)
 
 from tidemill.clock import Clock
 from tidemill.events.event import Event
@@ -85,3 +92,21 @@ class TestKafka(SourceConformance):
             adapter = KafkaAdapter(kafka, producer)
             await adapter.create_topic()
             yield adapter
+
+    @pytest.mark.parametrize("committed", [False, True], ids=["refused", "answer lost"])
+    async def test_failing_commits_lose_and_double_nothing(
+        self, adapter: SourceAdapter, source: Source, log: ProbedLog, committed: bool
+    ) -> None:
+        """As in the suite, with a commit per input: a commit whose answer was lost is not tried again here, for
+        the cursor says that it was made, so that each lost answer needs an input of its own.
+        """
+        log.fail(4, committed=committed)
+        keys = [f"input-{number}" for number in range(4)]
+
+        async with running(source):
+            for number, key in enumerate(keys):
+                await adapter.put([key])
+                await logged(log, number + 1)
+            await self.assert_exactly(keys, adapter=adapter, log=log)
+
+        assert log.failures_left == 0

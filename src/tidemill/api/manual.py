@@ -110,8 +110,8 @@ async def _failed(parts: Parts, logged: LoggedEvent) -> bool:
 async def _answer(
     parts: Parts, logged: LoggedEvent, *, trigger: str, dag: Dag, parameters: dict[str, Any]
 ) -> RunBody:
-    """The run that routing made of the request, or the run as it will be when routing is slow today."""
-    found = await _wait_for_routing(parts, logged.position, trigger)
+    """The run that routing made of the request, or the run as it will be where routing is slow or not running."""
+    found = await _wait_for_routing(parts, logged.position, trigger) if parts.ready() else None
     if found is not None and found.run_id is not None:
         run = await parts.store.runs.get(found.run_id)
         if run is not None:

@@ -19,7 +19,7 @@ _ENVELOPE = 2
 def match_line(line: str | bytes) -> dict[str, bool | str]:
     """`{"match": bool}` for a line `{"pattern" | "filters": …, "event": …}`, else `{"error": what is wrong}`.
 
-    Filters, and an event that has `specversion`, ask for a CloudEvent; a pattern matches other JSON objects as
+    Filters, and an event that has `specversion`, ask for a CloudEvent; a pattern takes other JSON objects as
     they are.
     """
     try:

@@ -13,9 +13,10 @@ from tidemill.patterns.condition import Alternative, Equals, Predicate, Prefix, 
 from tidemill.patterns.expression import Attribute, Every, Expression, Not, Some
 from tidemill.patterns.rule import Problems, Rule, child, make_rule
 
-__all__ = ["compile_filters"]
+__all__ = ["DIALECTS", "compile_filters"]
 
-_DIALECTS = ("exact", "prefix", "suffix", "all", "any", "not")
+#: Every filter dialect by its name.
+DIALECTS = ("exact", "prefix", "suffix", "all", "any", "not")
 
 
 def compile_filters(filters: JSON) -> Rule:
@@ -72,7 +73,7 @@ def _compile_dialect(
             part = _compile(argument, below, depth=depth + 1, problems=problems)
             return Not(part) if part is not None else None
         case _:
-            problems.add(below, f"dialect {dialect!r} is not supported; there are {', '.join(_DIALECTS)}")
+            problems.add(below, f"dialect {dialect!r} is not supported; there are {', '.join(DIALECTS)}")
             return None
 
 

@@ -70,7 +70,10 @@ class Placement:
         """The earliest offset of each partition, and the one after the last."""
         async with asyncio.timeout(_OFFSETS_SECONDS):
             asked = list(partitions)
-            return await self._consumer.beginning_offsets(asked), await self._consumer.end_offsets(asked)
+            begin, end = await asyncio.gather(  # at once: either may wait behind a fetch that is under way
+                self._consumer.beginning_offsets(asked), self._consumer.end_offsets(asked)
+            )
+        return begin, end
 
     async def _cursors(self, topic: str) -> dict[str, str]:
         prefix = cursor_prefix(self._spec.name, self._cluster, topic)

@@ -23,6 +23,8 @@ __all__ = ["KafkaSourceStage"]
 _RECONNECT_SECONDS = 1.0
 #: How soon new partitions and topics are seen.
 _METADATA_MS = 30_000
+#: Longest that a broker holds a fetch back; other requests wait behind it.
+_FETCH_WAIT_MS = 250
 _HEARTBEAT_MS = 1_000
 _SESSION_MS = 10_000
 
@@ -121,6 +123,7 @@ class KafkaSourceStage:
             auto_offset_reset="none",
             isolation_level="read_committed",
             metadata_max_age_ms=_METADATA_MS,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
             heartbeat_interval_ms=_HEARTBEAT_MS,
             session_timeout_ms=_SESSION_MS,
         )

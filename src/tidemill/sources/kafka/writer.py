@@ -81,7 +81,7 @@ class Writer:
         await self._settle(0)
 
     async def close(self) -> None:
-        """Let appends end; those that the store keeps waiting are given up (the cursor tells what became of them)."""
+        """Let appends end; those that the store keeps waiting are given up, the cursor tells their fate."""
         if self._in_flight:
             _, hung = await asyncio.wait(self._in_flight, timeout=_CLOSE_SECONDS)
             for append in hung:

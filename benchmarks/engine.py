@@ -1,0 +1,82 @@
+"""W1, W2, W3: what the engine adds to the rows it writes."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import time
+
+from benchmarks.bench import FOLDER, stages, wait_for_runs
+from benchmarks.floor import bare_commits, recording, replay
+from benchmarks.report import report
+from tidemill.events.event import Event
+from tidemill.events.lifecycle import dag_requested
+from tidemill.settings import Settings
+from tidemill.storage.contract import Append
+
+__all__ = ["w1", "w2", "w3"]
+
+
+async def _run_many(dag: str, runs: int, tasks: int, settings: Settings, bench: str) -> None:
+    with recording() as batches:
+        async with stages(settings) as (store, _, _):
+            gc.collect()
+            begun = time.perf_counter()
+            for start in range(0, runs, 500):
+                numbers = range(start, min(start + 500, runs))
+                events = [dag_requested(dag=dag, parameters={}, id=str(n), by="bench") for n in numbers]
+                await store.log.append(Append(events=events))
+            await wait_for_runs(store, 2 * runs)
+            seconds = time.perf_counter() - begun
+    floor = min([await replay(batches, FOLDER / "floor.db") for _ in range(3)])
+    completions = runs * tasks
+    report(
+        bench,
+        completions / seconds,
+        "task completions/s",
+        completions / floor,
+        dag=dag,
+        runs=runs,
+        max_live_runs=settings.max_live_runs,
+        max_running_tasks=settings.max_running_tasks,
+        commits=len(batches),
+        synchronous="FULL",
+    )
+
+
+async def w1() -> None:
+    """Durable no-op tasks in chains of ten, a thousand and more runs in flight."""
+    await _run_many("chain10", 5000, 10, Settings(max_live_runs=1200, max_running_tasks=1200), "W1")
+
+
+async def w2() -> None:
+    """One run of 10,000 no-op tasks side by side, and a join."""
+    await _run_many("fan10000", 1, 10_001, Settings(max_running_tasks=1024), "W2")
+
+
+async def w3() -> None:
+    """From handing an event to the log to its first task's first line, nothing else going on."""
+    async with stages(Settings()) as (store, project, folder):
+        started = project.dags["first"].tasks[0].function.__globals__["STARTED"]
+        seconds = []
+        for number in range(600):
+            event = Event(id=str(number), source="/bench", type="com.example.first")
+            begun = time.perf_counter()
+            await store.log.append(Append(events=[event]))
+            while event.id not in started:
+                await asyncio.sleep(0.0005)
+            seconds.append(started[event.id] - begun)
+            await asyncio.sleep(0.003)
+        bare = await bare_commits(folder / "bare.db", 600)
+    # Three commits lie on the way: the event, the run, the start of its first task.
+    for name, pick in (("W3.p50", _p50), ("W3.p99", _p99)):
+        report(name, pick(seconds) * 1e3, "ms", 3 * pick(bare) * 1e3, events=len(seconds), floor_is="3 bare commits")
+
+
+def _p50(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def _p99(values: list[float]) -> float:
+    return sorted(values)[int(len(values) * 0.99)]

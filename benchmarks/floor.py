@@ -1,0 +1,78 @@
+"""The bare floor: the rows that a run has just written, written again in the same batches by aiosqlite and nothing else.
+
+`Recording` listens to the store's transactions while the benchmark runs; `replay` writes what they wrote into a fresh
+database, one commit per commit, with `synchronous=FULL`, and tells how long that took.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tidemill.storage.sqlite.connection import Session, insert_rows, open_writer
+from tidemill.storage.sqlite.migrate import migrate
+from tidemill.storage.sqlite.queries import QUERIES
+from tidemill.storage.sqlite.transaction import Transaction
+
+__all__ = ["Recording", "bare_commits", "recording", "replay"]
+
+Batch = dict[str, list[tuple[Any, ...]]]
+Recording = list[Batch]
+
+
+@contextmanager
+def recording() -> Iterator[Recording]:
+    """Keep the rows of every commit made inside the block."""
+    kept: Recording = []
+    write = Transaction._write
+
+    def write_and_keep(self: Transaction) -> None:
+        kept.append({**self._rows, "upsert_cursor": list(self._cursors.items())})
+        write(self)
+
+    Transaction._write = write_and_keep  # type: ignore[method-assign]
+    try:
+        yield kept
+    finally:
+        Transaction._write = write  # type: ignore[method-assign]
+
+
+async def replay(batches: Recording, path: Path) -> float:
+    """Seconds that the same rows in the same batches cost with no engine around them."""
+    path.unlink(missing_ok=True)
+    session = await open_writer(path)
+    await session.call(migrate, session.raw)
+    begun = time.perf_counter()
+    for batch in batches:
+        await session.call(_commit, session, batch)
+    seconds = time.perf_counter() - begun
+    await session.close()
+    return seconds
+
+
+def _commit(session: Session, batch: Batch) -> None:
+    connection = session.raw
+    connection.execute("BEGIN IMMEDIATE")
+    for query, rows in batch.items():
+        statement = QUERIES[query]
+        if statement.endswith("VALUES"):
+            insert_rows(connection, statement, rows)
+        elif rows:
+            connection.executemany(statement, rows)
+    connection.execute("COMMIT")
+
+
+async def bare_commits(path: Path, count: int) -> list[float]:
+    """Seconds of each of `count` commits of one row, one after the other."""
+    session = await open_writer(path)
+    await session.call(migrate, session.raw)
+    found = []
+    for number in range(count):
+        begun = time.perf_counter()
+        await session.call(_commit, session, {"upsert_cursor": [("bare", str(number))]})
+        found.append(time.perf_counter() - begun)
+    await session.close()
+    return found
