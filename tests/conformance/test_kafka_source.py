@@ -97,8 +97,8 @@ class TestKafka(SourceConformance):
     async def test_failing_commits_lose_and_double_nothing(
         self, adapter: SourceAdapter, source: Source, log: ProbedLog, committed: bool
     ) -> None:
-        """As in the suite, with a commit per input: a commit whose answer was lost is not tried again here, for
-        the cursor says that it was made, so that each lost answer needs an input of its own.
+        """As in the suite, with a commit per input: a commit whose answer was lost is not tried again here,
+        for the cursor says that it was made, so that each lost answer needs an input of its own.
         """
         log.fail(4, committed=committed)
         keys = [f"input-{number}" for number in range(4)]

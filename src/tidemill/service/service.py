@@ -7,7 +7,6 @@ reverse: sources, router, engine (drained), sinks, store.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from tidemill.project.load import load
 from tidemill.routing.router import Router
 from tidemill.runs.attempts import Executor
 from tidemill.service.build import build_outlets, build_sources
+from tidemill.service.note import Note
 from tidemill.service.server import HttpServer, bind
 from tidemill.settings import Settings
 from tidemill.sinks.dispatcher import Dispatcher
@@ -84,6 +84,7 @@ class Service:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ready = False
         self._stopping = asyncio.Event()
+        self._note = Note(root)
 
     @property
     def url(self) -> str:
@@ -118,7 +119,7 @@ class Service:
         self._spawn("server", self._server.run())
         await self._server.wait_until_serving()
         self._ready = True
-        self._write_note()
+        self._note.write(self.url)
         seconds = round(time.monotonic() - self._begun, 3)
         logger.info("service.started", extra={"url": self.url, "project": self._root.name, "seconds": seconds})
 
@@ -210,7 +211,7 @@ class Service:
         await self._end("engine", "sinks", "server")
         await self._outlets.close()
         await self.store.close()
-        self._note.unlink(missing_ok=True)
+        self._note.remove()
         logger.info("service.stopped", extra={"seconds": round(time.monotonic() - begun, 3)})
 
     async def _end(self, *stages: str) -> None:
@@ -218,12 +219,3 @@ class Service:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    @property
-    def _note(self) -> Path:
-        return self._root / ".tidemill" / "server.json"
-
-    def _write_note(self) -> None:
-        """Tell the command line where this project's server is."""
-        self._note.parent.mkdir(mode=0o700, exist_ok=True)
-        self._note.write_text(json.dumps({"url": self.url}), "utf-8")

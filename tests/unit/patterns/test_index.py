@@ -136,3 +136,13 @@ def test_index_files_overlapping_ranges() -> None:
     assert index.match(event(data={"t": -1})) == ["cold"]
     assert index.match(event(data={"t": 120})) == []
     assert index.match(event(data={"t": "45"})) == []
+
+
+@pytest.mark.parametrize("value", [0, 1, 1.0, 2, 3, 4, 4.5, -7, 10**15])
+def test_index_finds_ranges_at_their_ends(value: float) -> None:
+    bounds = [[op, number] for op in ("=", "<", "<=", ">", ">=") for number in range(5)]
+    bounds += [[low, 1, high, 4] for low in (">", ">=") for high in ("<", "<=")]
+    rules = {str(one): compile_pattern({"data": {"x": [{"numeric": one}]}}) for one in bounds}
+    asked = event(data={"x": value})
+
+    assert Index(rules).match(asked) == [name for name, rule in rules.items() if rule.matches(asked)]

@@ -100,6 +100,7 @@ async def test_tick_is_told_at_its_time_and_not_before(make: Any, store: Store, 
         await pass_time(clock, 0.001)
         after = await told(store)
 
+    assert await store.ledger.cursor("schedule/report") == "2024-05-12T15:00:00.000000Z"
     assert before == ["2024-05-11T15:00:00"]
     assert after == ["2024-05-11T15:00:00", "2024-05-12T15:00:00"]
 

@@ -6,6 +6,7 @@ transaction is therefore handed over as one function (`Session.call`) and not st
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -26,6 +27,12 @@ _CHUNKS = (256, 64, 16, 4, 1)
 
 class Session(aiosqlite.Connection):
     """An aiosqlite connection that also runs whole functions in its thread."""
+
+    def submit(self, function: Callable[[], R]) -> asyncio.Future[R]:
+        """Hand `function` to the connection's thread at once, without waiting for the event loop's next turn."""
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._tx.put_nowait((future, function))
+        return future
 
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `function` in the connection's thread and return what it returns."""

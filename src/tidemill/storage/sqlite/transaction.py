@@ -125,10 +125,17 @@ class Transaction:
         self._files: set[FileVersion] = set()
         self.logged: list[tuple[LoggedEvent, int]] = []
 
-    def run(self, jobs: Sequence[Job], probe: Callable[[str], None] | None = None) -> list[Any]:
+    def run(
+        self,
+        jobs: Sequence[Job],
+        *,
+        prepared: Callable[[], None],
+        probe: Callable[[str], None] | None = None,
+    ) -> list[Any]:
         """Do all jobs in one transaction; the answer of each, an exception for a job that was refused.
 
-        On return everything is on disk. Raises `sqlite3.Error` when nothing is.
+        On return everything is on disk; `prepared` is called when nothing but the commit is left to do. Raises
+        `sqlite3.Error` when nothing is stored.
         """
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
@@ -138,6 +145,7 @@ class Transaction:
         if probe:
             for kind in sorted({job.kind for job in jobs}):
                 probe(f"{kind}.before_commit")
+        prepared()
         connection.execute("COMMIT")
         if probe:
             for kind in sorted({job.kind for job in jobs}):
@@ -220,7 +228,9 @@ class Transaction:
             elif found[1] == row.digest:
                 answers.append(Appended(found[0], duplicate=True))
             elif job.append.refuse_reuse:
-                detail = f"event id {row.event.id!r} of source {row.event.source!r} was used for other content"
+                detail = (
+                    f"event id {row.event.id!r} of source {row.event.source!r} was used for other content"
+                )
                 return EventRejected("id_reused", detail, attribute="id", index=index)
             else:
                 answers.append(Appended(0))

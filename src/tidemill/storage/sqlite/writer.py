@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-import time
+import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from tidemill.errors import CursorMoved, DiskFull, StorageError, StoreUnavailable
@@ -23,15 +24,49 @@ __all__ = ["Writer", "load_positions"]
 
 logger = logging.getLogger(__name__)
 
+#: Answers of the jobs, events with their sizes, and what went wrong with the database if anything did.
+_Written = tuple[list[Any], list[tuple[LoggedEvent, int]], Exception | None]
+
 #: Rows that one commit takes at most, so that a burst does not make everybody wait for one long transaction.
 _COMMIT_ROWS = 8192
 
 # The interpreter lock goes to whoever asks first, and an event loop that is never idle asks first again and again:
-# measured, a commit of one row then took a second. While a commit is in flight the loop therefore pauses for a
-# moment now and then, which lets the writing thread through and costs the loop a tenth of its time at most.
-_PULSE_AFTER_SECONDS = 0.0003
-_PULSE_EVERY_SECONDS = 0.0005
-_PULSE_SECONDS = 0.00005
+# measured, a commit of one row then took a second. So the loop steps aside for the writing thread: while it prepares
+# a small transaction (what follows, the fsync, needs no lock), and now and then until the commit is done.
+_PREPARE_SECONDS = 0.0005
+_PREPARE_ROWS = 256
+_PULSE_EVERY_SECONDS = 0.0004
+_PULSE_SECONDS = 0.00015
+
+
+class _Handover:
+    """The two moments of a commit for which the event loop steps aside."""
+
+    __slots__ = ("_done", "_prepared")
+
+    def __init__(self) -> None:
+        self._prepared = threading.Lock()
+        self._done = threading.Lock()
+        self._prepared.acquire()
+        self._done.acquire()
+
+    def prepared(self) -> None:
+        """Only the commit itself is left to do (in the connection's thread)."""
+        if self._prepared.locked():
+            self._prepared.release()
+
+    def done(self) -> None:
+        """The commit is done or has failed (in the connection's thread)."""
+        self.prepared()
+        self._done.release()
+
+    def wait_until_prepared(self) -> None:
+        """Block the event loop for a moment at most."""
+        self._prepared.acquire(timeout=_PREPARE_SECONDS)
+
+    def wait_until_done(self) -> bool:
+        """Block the event loop for a moment at most; True when the commit is done."""
+        return self._done.acquire(timeout=_PULSE_SECONDS)
 
 
 class Writer:
@@ -89,27 +124,31 @@ class Writer:
                 self._arrived = self._loop.create_future()
                 await self._arrived
                 continue
-            batch = self._take()
-            self._pulse_handle = self._loop.call_later(_PULSE_AFTER_SECONDS, self._pulse)
+            batch, size = self._take()
+            handover = _Handover()
+            committing = self._session.submit(partial(self._write, [job for job, _ in batch], handover))
+            if size <= _PREPARE_ROWS:
+                handover.wait_until_prepared()
+            self._pulse_handle = self._loop.call_later(_PULSE_EVERY_SECONDS, self._pulse, handover)
             try:
-                answers, logged, error = await self._session.call(self._commit, [job for job, _ in batch])
+                answers, logged, error = await committing
             finally:
                 self._pulse_handle.cancel()
             self._answer(batch, answers, logged, error)
 
-    def _take(self) -> list[tuple[Job, asyncio.Future[Any]]]:
+    def _take(self) -> tuple[list[tuple[Job, asyncio.Future[Any]]], int]:
         rows = 0
         for count, (job, _) in enumerate(self._pending, 1):
             rows += _size(job)
             if rows >= _COMMIT_ROWS:
                 batch, self._pending = self._pending[:count], self._pending[count:]
-                return batch
+                return batch, rows
         batch, self._pending = self._pending, []
-        return batch
+        return batch, rows
 
-    def _pulse(self) -> None:
-        time.sleep(_PULSE_SECONDS)
-        self._pulse_handle = self._loop.call_later(_PULSE_EVERY_SECONDS, self._pulse)
+    def _pulse(self, handover: _Handover) -> None:
+        if not handover.wait_until_done():
+            self._pulse_handle = self._loop.call_later(_PULSE_EVERY_SECONDS, self._pulse, handover)
 
     def _answer(
         self,
@@ -133,21 +172,25 @@ class Writer:
 
     # ── in the connection's thread ──
 
-    def _commit(self, jobs: list[Job]) -> tuple[list[Any], list[tuple[LoggedEvent, int]], Exception | None]:
+    def _write(self, jobs: list[Job], handover: _Handover) -> _Written:
+        try:
+            return self._commit(jobs, handover.prepared)
+        finally:
+            handover.done()
+
+    def _commit(self, jobs: list[Job], prepared: Callable[[], None]) -> _Written:
         transaction = Transaction(self._session.raw, self.positions)
         try:
-            answers = transaction.run(jobs, self._probe)
+            answers = transaction.run(jobs, prepared=prepared, probe=self._probe)
         except Exception as error:
             self._roll_back()
             if isinstance(error, sqlite3.IntegrityError) or not isinstance(error, sqlite3.Error | OSError):
-                return self._one_by_one(jobs, error)
+                return self._one_by_one(jobs, error, prepared)
             failure = _translate(error)
             return [failure] * len(jobs), [], failure
         return answers, transaction.logged, None
 
-    def _one_by_one(
-        self, jobs: list[Job], cause: Exception
-    ) -> tuple[list[Any], list[tuple[LoggedEvent, int]], Exception | None]:
+    def _one_by_one(self, jobs: list[Job], cause: Exception, prepared: Callable[[], None]) -> _Written:
         """One job cannot be written: find it, and commit the others."""
         if len(jobs) == 1:
             # A broken constraint means that a second writer of the same run or cursor was there first.
@@ -157,7 +200,7 @@ class Writer:
         logged: list[tuple[LoggedEvent, int]] = []
         failure: Exception | None = None
         for job in jobs:
-            answer, events, error = self._commit([job])
+            answer, events, error = self._commit([job], prepared)
             answers += answer
             logged += events
             failure = failure or error

@@ -1,0 +1,92 @@
+"""The service under test as a process of its own, which can be killed and started again. Ended by its own pid only."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["ServerProcess"]
+
+_SERVE = [sys.executable, str(Path(__file__).with_name("serve.py"))]
+_POLL_SECONDS = 0.01
+#: Under load on a small machine a start takes seconds.
+START_SECONDS = 30.0
+
+
+class ServerProcess:
+    """`tidemill serve` on a project, on whatever port is free."""
+
+    def __init__(self, project: Path, log: Path, environment: Mapping[str, str]) -> None:
+        self._project = project
+        self._log = log
+        self._environment = {**os.environ, **environment}
+        self._process: subprocess.Popen[bytes] | None = None
+        #: Where the last one that came up answered.
+        self.url = "http://127.0.0.1:9"
+        self.starts = 0
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self, *, kill_at: str | None = None) -> bool:
+        """True when it is ready, False when it reached its kill point before that."""
+        note = self._project / ".tidemill" / "server.json"
+        note.unlink(missing_ok=True)
+        self._process = self.spawn(kill_at=kill_at)
+        self.starts += 1
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if (code := self._process.poll()) is not None:
+                assert kill_at and code == -signal.SIGKILL, f"ended with {code}: {self.log_tail()}"
+                return False
+            try:
+                self.url = json.loads(note.read_text("utf-8"))["url"]
+            except (OSError, ValueError):
+                await asyncio.sleep(_POLL_SECONDS)
+            else:
+                return True
+        raise AssertionError(f"not ready after {START_SECONDS} s: {self.log_tail()}")
+
+    def spawn(self, *, kill_at: str | None = None) -> subprocess.Popen[bytes]:
+        """A process on the same project; the caller ends it."""
+        command = [*_SERVE, "--project", str(self._project), "--port", "0"]
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                [*command, *(["--kill-at", kill_at] if kill_at else [])],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+            )
+
+    async def wait(self, seconds: float) -> int | None:
+        """The exit code; None when it still runs after `seconds`."""
+        assert self._process is not None
+        deadline = time.monotonic() + seconds
+        while (code := self._process.poll()) is None and time.monotonic() < deadline:
+            await asyncio.sleep(_POLL_SECONDS)
+        return code
+
+    def terminate(self) -> None:
+        """Ask it to stop in order."""
+        assert self._process is not None
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End it as a crash would, wherever it stands; does nothing when it has ended."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def log_tail(self) -> str:
+        """The end of what it logged."""
+        return self._log.read_bytes()[-4000:].decode("utf-8", "replace") if self._log.exists() else ""
