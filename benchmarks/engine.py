@@ -8,7 +8,7 @@ import statistics
 import time
 
 from benchmarks.bench import FOLDER, stages, wait_for_runs
-from benchmarks.floor import bare_commits, recording, replay
+from benchmarks.floor import bare_commits, chains, recording, replay
 from benchmarks.report import report
 from tidemill.events.event import Event
 from tidemill.events.lifecycle import dag_requested
@@ -29,7 +29,9 @@ async def _run_many(dag: str, runs: int, tasks: int, settings: Settings, bench: 
                 await store.log.append(Append(events=events))
             await wait_for_runs(store, 2 * runs)
             seconds = time.perf_counter() - begun
-    floor = min([await replay(batches, FOLDER / "floor.db") for _ in range(3)])
+    in_flight = settings.max_running_tasks
+    floor = min([await chains(batches, FOLDER / "floor.db", in_flight=in_flight) for _ in range(3)])
+    rows = min([await replay(batches, FOLDER / "floor.db") for _ in range(3)])
     completions = runs * tasks
     report(
         bench,
@@ -41,6 +43,7 @@ async def _run_many(dag: str, runs: int, tasks: int, settings: Settings, bench: 
         max_live_runs=settings.max_live_runs,
         max_running_tasks=settings.max_running_tasks,
         commits=len(batches),
+        rows_only_floor=round(completions / rows),
         synchronous="FULL",
     )
 

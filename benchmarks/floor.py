@@ -6,6 +6,7 @@ database, one commit per commit, with `synchronous=FULL`, and tells how long tha
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from tidemill.storage.sqlite.migrate import migrate
 from tidemill.storage.sqlite.queries import QUERIES
 from tidemill.storage.sqlite.transaction import Transaction
 
-__all__ = ["Recording", "bare_commits", "recording", "replay"]
+__all__ = ["Recording", "bare_commits", "chains", "recording", "replay"]
 
 Batch = dict[str, list[tuple[Any, ...]]]
 Recording = list[Batch]
@@ -63,6 +64,50 @@ def _commit(session: Session, batch: Batch) -> None:
         elif rows:
             connection.executemany(statement, rows)
     connection.execute("COMMIT")
+
+
+async def chains(batches: Recording, path: Path, *, in_flight: int) -> float:
+    """Seconds that asyncio and aiosqlite need for the same rows, each waited for by the coroutine that made it.
+
+    `in_flight` coroutines make one history row after the other and await the group commit that holds it; the other
+    rows of the run go along in equal shares. Nothing is decided, matched, encoded or called.
+    """
+    path.unlink(missing_ok=True)
+    session = await open_writer(path)
+    await session.call(migrate, session.raw)
+    rows = [row for batch in batches for row in batch.get("insert_history", ())]
+    others = [batch for batch in batches if set(batch) - {"insert_history", "upsert_cursor"}]
+    loop = asyncio.get_running_loop()
+    waiting: list[tuple[tuple[Any, ...], asyncio.Future[None]]] = []
+    source = iter(rows)
+
+    async def chain() -> None:
+        for row in source:
+            done = loop.create_future()
+            waiting.append((row, done))
+            await done
+
+    begun = time.perf_counter()
+    coroutines = [loop.create_task(chain()) for _ in range(in_flight)]
+    await asyncio.sleep(0)
+    while waiting:
+        taken = waiting[:]
+        waiting.clear()
+        batch: Batch = {"insert_history": [row for row, _ in taken]}
+        if others:
+            batch = {**{query: rows for query, rows in others.pop(0).items() if query != "insert_history"}, **batch}
+        await session.call(_commit, session, batch)
+        for _, done in taken:
+            done.set_result(None)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    while others:
+        batch = others.pop(0)
+        await session.call(_commit, session, {q: rows for q, rows in batch.items() if q != "insert_history"})
+    await asyncio.gather(*coroutines)
+    seconds = time.perf_counter() - begun
+    await session.close()
+    return seconds
 
 
 async def bare_commits(path: Path, count: int) -> list[float]:

@@ -2,8 +2,8 @@
 INSERT INTO events (position, key, digest, received_at, type, source, body) VALUES
 -- insert_file: remember an announced file version
 INSERT INTO files (source, path, inode, size, mtime_ns, digest) VALUES
--- insert_dead_letter: keep what could not go on
-INSERT INTO dead_letters (id, at, stage, code, detail, origin, coordinates, body, position) VALUES
+-- insert_dead_letter: keep what could not go on; handed in again after a lost answer it is there already
+INSERT OR IGNORE INTO dead_letters (id, at, stage, code, detail, origin, coordinates, body, position) VALUES
 -- insert_disposition: say what became of an event for a trigger
 INSERT INTO dispositions (position, trigger, kind, run_id, detail) VALUES
 -- insert_run: create a queued run
