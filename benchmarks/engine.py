@@ -74,7 +74,14 @@ async def w3() -> None:
         bare = await bare_commits(folder / "bare.db", 600)
     # Three commits lie on the way: the event, the run, the start of its first task.
     for name, pick in (("W3.p50", _p50), ("W3.p99", _p99)):
-        report(name, pick(seconds) * 1e3, "ms", 3 * pick(bare) * 1e3, events=len(seconds), floor_is="3 bare commits")
+        report(
+            name,
+            pick(seconds) * 1e3,
+            "ms",
+            3 * pick(bare) * 1e3,
+            events=len(seconds),
+            floor_is="3 bare commits",
+        )
 
 
 def _p50(values: list[float]) -> float:

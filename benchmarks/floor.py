@@ -95,7 +95,10 @@ async def chains(batches: Recording, path: Path, *, in_flight: int) -> float:
         waiting.clear()
         batch: Batch = {"insert_history": [row for row, _ in taken]}
         if others:
-            batch = {**{query: rows for query, rows in others.pop(0).items() if query != "insert_history"}, **batch}
+            batch = {
+                **{query: rows for query, rows in others.pop(0).items() if query != "insert_history"},
+                **batch,
+            }
         await session.call(_commit, session, batch)
         for _, done in taken:
             done.set_result(None)

@@ -57,7 +57,9 @@ async def _serve(kind: str, folder: Path, kafka: str | None) -> None:
 
 
 @contextmanager
-def server(kind: str, folder: Path, kafka: str | None = None) -> Iterator[tuple[int, subprocess.Popen[bytes], float]]:
+def server(
+    kind: str, folder: Path, kafka: str | None = None
+) -> Iterator[tuple[int, subprocess.Popen[bytes], float]]:
     """(port, process, seconds until ready) of a running server; stopped at the end."""
     command = [sys.executable, "-m", "benchmarks.servers", kind, str(folder), *([kafka] if kafka else [])]
     begun = time.perf_counter()

@@ -16,7 +16,11 @@ from benchmarks.servers import server
 
 __all__ = ["w4", "w5", "w6"]
 
-_DATA = {"order": 7, "customer": "c-1024", "items": [{"sku": f"sku-{n}", "count": n, "price": 9.5} for n in range(8)]}
+_DATA = {
+    "order": 7,
+    "customer": "c-1024",
+    "items": [{"sku": f"sku-{n}", "count": n, "price": 9.5} for n in range(8)],
+}
 
 
 def _event(number: int, kind: str = "com.example.unmatched") -> bytes:
@@ -31,13 +35,28 @@ async def w4() -> None:
     rates: dict[str, list[float]] = {"bare": [], "tidemill": []}
     for _ in range(3):
         for kind, found in rates.items():
-            with tempfile.TemporaryDirectory(dir=FOLDER) as folder, server(kind, Path(folder)) as (port, _, _):
-                await post_many(port, "/events", lambda n: _event(-1 - n), count=2000, connections=connections)
-                seconds, failed = await post_many(port, "/events", _event, count=count, connections=connections)
+            with (
+                tempfile.TemporaryDirectory(dir=FOLDER) as folder,
+                server(kind, Path(folder)) as (port, _, _),
+            ):
+                await post_many(
+                    port, "/events", lambda n: _event(-1 - n), count=2000, connections=connections
+                )
+                seconds, failed = await post_many(
+                    port, "/events", _event, count=count, connections=connections
+                )
                 assert not failed, f"{failed} requests were not accepted"
                 found.append(count / seconds)
     value, floor = sorted(rates["tidemill"])[1], sorted(rates["bare"])[1]
-    report("W4", value, "events/s", floor, connections=connections, bytes=len(_event(1)), floor_is="raw ASGI, uvicorn")
+    report(
+        "W4",
+        value,
+        "events/s",
+        floor,
+        connections=connections,
+        bytes=len(_event(1)),
+        floor_is="raw ASGI, uvicorn",
+    )
 
 
 async def w5() -> None:
@@ -49,7 +68,10 @@ async def w5() -> None:
 
     count, partitions = 40_000, 4
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=FOLDER) as name, KafkaBroker(require_jars(), Path(name) / "kafka") as broker:
+    with (
+        tempfile.TemporaryDirectory(dir=FOLDER) as name,
+        KafkaBroker(require_jars(), Path(name) / "kafka") as broker,
+    ):
         brokers = broker.bootstrap_servers
         admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
         await admin.start()
@@ -59,7 +81,9 @@ async def w5() -> None:
         await producer.start()
         headers = [("content-type", b"application/cloudevents+json")]
         sent = [
-            await producer.send("bench", _event(n, "com.example.record"), partition=n % partitions, headers=headers)
+            await producer.send(
+                "bench", _event(n, "com.example.record"), partition=n % partitions, headers=headers
+            )
             for n in range(count)
         ]
         await asyncio.gather(*sent)
@@ -78,7 +102,15 @@ async def w5() -> None:
 
         with server("tidemill", Path(name), brokers):
             first, last = await asyncio.to_thread(_wait_for_runs, Path(name) / "serve.db", count)
-    report("W5", count / (last - first), "records/s", floor, records=count, partitions=partitions, floor_is="getmany")
+    report(
+        "W5",
+        count / (last - first),
+        "records/s",
+        floor,
+        records=count,
+        partitions=partitions,
+        floor_is="getmany",
+    )
 
 
 def _wait_for_runs(path: Path, count: int) -> tuple[float, float]:
@@ -102,7 +134,10 @@ def _wait_for_runs(path: Path, count: int) -> tuple[float, float]:
 async def w6() -> None:
     """Memory and start of a service with nothing to do."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=FOLDER) as folder, server("tidemill", Path(folder)) as (_, process, ready):
+    with (
+        tempfile.TemporaryDirectory(dir=FOLDER) as folder,
+        server("tidemill", Path(folder)) as (_, process, ready),
+    ):
         await asyncio.sleep(2)
         status = Path(f"/proc/{process.pid}/status").read_text("ascii")
         resident = int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])

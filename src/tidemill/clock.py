@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 
 __all__ = ["Clock", "SystemClock", "Wakeup", "from_us", "rfc3339", "to_us"]
@@ -62,4 +63,11 @@ def from_us(at_us: int) -> datetime:
 
 def rfc3339(at_us: int) -> str:
     """`at_us` as RFC 3339 text in UTC with microseconds, as the API and our events carry it."""
-    return from_us(at_us).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    seconds, microseconds = divmod(at_us, 1_000_000)
+    return f"{_rfc3339_seconds(seconds)}.{microseconds:06}Z"
+
+
+@lru_cache(maxsize=256)
+def _rfc3339_seconds(seconds: int) -> str:
+    # Times that are written together are mostly of the same few seconds.
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")

@@ -28,14 +28,18 @@ class Settings(pydantic_settings.BaseSettings):
 
     # where
     host: str = Field("127.0.0.1", description="Address the HTTP server listens on.")
-    port: int = Field(7070, ge=0, le=65535, description="Port the HTTP server listens on; 0 picks a free one.")
+    port: int = Field(
+        7070, ge=0, le=65535, description="Port the HTTP server listens on; 0 picks a free one."
+    )
     database: str = Field(
-        "sqlite:.tidemill/tidemill.db", description="Where state is kept; a relative path is in the project folder."
+        "sqlite:.tidemill/tidemill.db",
+        description="Where state is kept; a relative path is in the project folder.",
     )
 
     # who
     api_token: SecretStr | None = Field(
-        None, description="Bearer token that every route but health asks for; needed to listen beyond loopback."
+        None,
+        description="Bearer token that every route but health asks for; needed to listen beyond loopback.",
     )
     ingest_token: SecretStr | None = Field(
         None, description="Bearer token that may post events and webhooks and nothing else."
@@ -45,7 +49,9 @@ class Settings(pydantic_settings.BaseSettings):
     max_body_bytes: int = Field(1 << 20, ge=1, description="Largest body of one event, decoded, in bytes.")
     max_batch_bytes: int = Field(8 << 20, ge=1, description="Largest body of a batch, decoded, in bytes.")
     max_batch_events: int = Field(1000, ge=1, description="Most events in one batch.")
-    body_timeout_seconds: float = Field(30.0, gt=0, description="Longest time a request body may take, in seconds.")
+    body_timeout_seconds: float = Field(
+        30.0, gt=0, description="Longest time a request body may take, in seconds."
+    )
     backlog_limit: int = Field(
         200_000, ge=1, description="Events accepted but not yet routed at which sources are told to wait."
     )
@@ -56,17 +62,27 @@ class Settings(pydantic_settings.BaseSettings):
         64 << 20, ge=0, description="Free disk space under which sources are told to wait, in bytes."
     )
     max_running_tasks: int = Field(256, ge=1, description="Task attempts that run at once in this process.")
-    max_live_runs: int = Field(4096, ge=1, description="Runs that are started and not ended at once in this process.")
+    max_live_runs: int = Field(
+        4096, ge=1, description="Runs that are started and not ended at once in this process."
+    )
     thread_workers: int = Field(32, ge=1, description="Threads for plain (not coroutine) task functions.")
     max_tasks_per_dag: int = Field(1000, ge=1, description="Most tasks one DAG may have.")
     max_result_bytes: int = Field(1 << 20, ge=1, description="Largest result of one task, as JSON, in bytes.")
     max_hops: int = Field(16, ge=1, description="Longest chain of runs starting runs before it is stopped.")
-    max_recoveries: int = Field(5, ge=1, description="Process deaths a run may live through before it is failed.")
+    max_recoveries: int = Field(
+        5, ge=1, description="Process deaths a run may live through before it is failed."
+    )
 
     # how long
-    drain_seconds: float = Field(30.0, ge=0, description="Longest time for running tasks to end on SIGTERM, in seconds.")
-    file_scan_seconds: float = Field(30.0, gt=0, description="Time between scans of watched folders, in seconds.")
-    delivery_timeout_seconds: float = Field(15.0, gt=0, description="Longest time one delivery may take, in seconds.")
+    drain_seconds: float = Field(
+        30.0, ge=0, description="Longest time for running tasks to end on SIGTERM, in seconds."
+    )
+    file_scan_seconds: float = Field(
+        30.0, gt=0, description="Time between scans of watched folders, in seconds."
+    )
+    delivery_timeout_seconds: float = Field(
+        15.0, gt=0, description="Longest time one delivery may take, in seconds."
+    )
     delivery_concurrency: int = Field(8, ge=1, description="Deliveries of one subscription that run at once.")
 
     # Kafka
@@ -76,7 +92,9 @@ class Settings(pydantic_settings.BaseSettings):
 
     # telling
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe level logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe level logged."
+    )
 
 
 def load(project: Path, **overrides: Any) -> Settings:

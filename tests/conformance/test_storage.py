@@ -140,10 +140,14 @@ async def test_log_keeps_a_reused_identity_as_a_dead_letter_when_asked_to(store:
 
 async def test_log_commits_events_cursors_files_and_dead_letters_together(store: Store) -> None:
     version = FileVersion("inbox", "a.csv", 7, 10, 99, "digest")
-    letter = DeadLetter(id="l1", at=5, stage="files", code="invalid_json", detail="d", origin="inbox", body=b"\xff")
+    letter = DeadLetter(
+        id="l1", at=5, stage="files", code="invalid_json", detail="d", origin="inbox", body=b"\xff"
+    )
 
     await store.log.append(
-        Append(events=[event(1)], cursors=[CursorMove("k/0", None, "5")], files=[version], dead_letters=[letter])
+        Append(
+            events=[event(1)], cursors=[CursorMove("k/0", None, "5")], files=[version], dead_letters=[letter]
+        )
     )
 
     assert await store.ledger.cursor("k/0") == "5"
@@ -165,7 +169,9 @@ async def test_log_refuses_a_cursor_that_was_moved_by_another(store: Store) -> N
 
 async def test_log_compares_cursors_of_jobs_in_one_commit_in_order(store: Store) -> None:
     jobs = [
-        store.log.append(Append(events=[event(n)], cursors=[CursorMove("k", None if n == 0 else str(n), str(n + 1))]))
+        store.log.append(
+            Append(events=[event(n)], cursors=[CursorMove("k", None if n == 0 else str(n), str(n + 1))])
+        )
         for n in range(5)
     ]
     stale = store.log.append(Append(events=[event(99)], cursors=[CursorMove("k", "2", "3")]))
@@ -332,14 +338,20 @@ async def test_records_of_an_unknown_run_are_refused(store: Store) -> None:
 
 
 async def test_queued_runs_are_listed_oldest_first_until_they_start(store: Store) -> None:
-    await store.runs.route(RouteBatch(expected=0, cursor=0, runs=[run(n) for n in (3, 1, 2)] + [run(9, dag="b")]))
+    await store.runs.route(
+        RouteBatch(expected=0, cursor=0, runs=[run(n) for n in (3, 1, 2)] + [run(9, dag="b")])
+    )
     await store.runs.record([Recorded("run-0001", 0, 1, b"[]", RunEnd("running", 1))])
 
     queued = await store.runs.queued("orders", after="", limit=9)
 
     assert [one.run_id for one in queued] == ["run-0002", "run-0003"]
     assert sorted(await store.runs.queued_dags()) == ["b", "orders"]
-    assert await store.runs.counts() == {("orders", "running"): 1, ("orders", "queued"): 2, ("b", "queued"): 1}
+    assert await store.runs.counts() == {
+        ("orders", "running"): 1,
+        ("orders", "queued"): 2,
+        ("b", "queued"): 1,
+    }
     newest = await store.runs.list(RunFilter(dag="orders"), before=None, limit=2)
     assert [one.run_id for one in newest] == ["run-0003", "run-0002"]
     rest = await store.runs.list(RunFilter(state="running"), before="run-0002", limit=9)
@@ -386,7 +398,9 @@ async def test_deliveries_are_due_until_they_are_marked(store: Store) -> None:
         Delivery(subscription="audit", position=3, attempts=1, due_at=77)
     ]
     assert await store.outbox.list(2) == [("audit", DeliveryState.DEAD_LETTERED, 3, "410")]
-    assert [kept.id for kept in await store.dead_letters.list(stage="delivery", before=None, limit=9)] == ["l"]
+    assert [kept.id for kept in await store.dead_letters.list(stage="delivery", before=None, limit=9)] == [
+        "l"
+    ]
 
 
 async def test_everything_is_there_after_closing_and_opening(path: Path) -> None:
@@ -446,13 +460,17 @@ def test_files_of_the_store_are_private(tmp_path: Path) -> None:
 
 
 jobs_strategy = st.lists(
-    st.lists(st.tuples(st.integers(0, 6), st.sampled_from("ab")), min_size=1, max_size=4), min_size=1, max_size=8
+    st.lists(st.tuples(st.integers(0, 6), st.sampled_from("ab")), min_size=1, max_size=4),
+    min_size=1,
+    max_size=8,
 )
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(jobs=jobs_strategy)
-def test_log_agrees_with_a_dictionary(jobs: list[list[tuple[int, str]]], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_log_agrees_with_a_dictionary(
+    jobs: list[list[tuple[int, str]]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Random jobs, all handed in at once: the log answers as a dictionary would that takes them one by one."""
     path = tmp_path_factory.mktemp("log") / "t.db"
 

@@ -2,6 +2,10 @@
 
 A backlog that fits is held in memory as the router handed it over; one that does not is read from the database page by
 page. A queued run is a row; it costs memory only when its turn is near.
+
+A run comes out once, whichever way it came in: what was read from the database may still be handed over afterwards
+(it was committed before the reading and told of after it). Routing commits in the order of the log, so a run that is
+handed over at or before the newest position read was there to be read.
 """
 
 from __future__ import annotations
@@ -19,13 +23,15 @@ _PAGE = 1000
 
 
 class _Queue:
-    __slots__ = ("behind", "held", "names")
+    __slots__ = ("behind", "held", "names", "read_to")
 
     def __init__(self) -> None:
         self.held: deque[NewRun | RunSummary] = deque()
         self.names: set[str] = set()
         #: True: the database has queued runs that are not held here.
         self.behind = False
+        #: Newest position among the runs that were read from the database.
+        self.read_to = 0
 
 
 class Backlog:
@@ -34,6 +40,8 @@ class Backlog:
     def __init__(self, store: RunStore) -> None:
         self._store = store
         self._queues: dict[str, _Queue] = {}
+        #: Runs taken out of their turn that were not held: they may be in the next hand-over.
+        self._forgotten: set[str] = set()
 
     @property
     def dags(self) -> list[str]:
@@ -49,13 +57,16 @@ class Backlog:
         """Runs that were just committed."""
         for run in runs:
             queue = self._queues.setdefault(run.dag, _Queue())
-            if queue.behind or run.run_id in queue.names:
+            if queue.behind or run.position <= queue.read_to or run.run_id in queue.names:
+                continue
+            if run.run_id in self._forgotten:
                 continue
             if len(queue.held) >= _HELD:
                 queue.behind = True
                 continue
             queue.held.append(run)
             queue.names.add(run.run_id)
+        self._forgotten.clear()
 
     async def take(self, dag: str, begun: Iterable[str]) -> NewRun | RunSummary | None:
         """The oldest run of `dag` whose turn it is; `begun` are runs taken before that the database may still call
@@ -73,6 +84,7 @@ class Backlog:
         """Take a run out of its turn (it was cancelled); None when it is not held in memory."""
         queue = self._queues.get(dag)
         if queue is None or run_id not in queue.names:
+            self._forgotten.add(run_id)
             return None
         run = next(held for held in queue.held if held.run_id == run_id)
         queue.held.remove(run)
@@ -83,6 +95,7 @@ class Backlog:
         taken = set(begun)
         page = await self._store.queued(dag, after="", limit=_PAGE + len(taken))
         for run in page:
+            queue.read_to = max(queue.read_to, run.position)
             if run.run_id not in taken and run.run_id not in queue.names:
                 queue.held.append(run)
                 queue.names.add(run.run_id)

@@ -49,7 +49,11 @@ def _error(live: LiveRun) -> dict[str, object] | None:
     if state.phase is not RunPhase.FAILED:
         return None
     failed = [
-        {"task": node.task_id, "type": state.errors[node.index].error_type, "message": state.errors[node.index].message}
+        {
+            "task": node.task_id,
+            "type": state.errors[node.index].error_type,
+            "message": state.errors[node.index].message,
+        }
         for node in live.dag.tasks
         if state.tasks[node.index] is TaskState.FAILED
     ]

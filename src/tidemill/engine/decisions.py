@@ -201,7 +201,9 @@ class Decisions:
 
     async def _begin(self, run: NewRun | RunSummary, now: int) -> None:
         try:
-            dag = self._versions.loaded(run.dag, run.version) or await self._versions.find(run.dag, run.version)
+            dag = self._versions.loaded(run.dag, run.version) or await self._versions.find(
+                run.dag, run.version
+            )
             live = LiveRun(run, dag, RunState(run.run_id, dag))
             carried = await carried_results(self._store, run) if run.trigger == "retry" else None
             if dag.needs_event:

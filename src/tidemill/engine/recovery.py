@@ -30,9 +30,7 @@ async def recover(store: Store, versions: Versions, now: int, max_recoveries: in
     return found
 
 
-async def _fold(
-    run: RunSummary, store: Store, versions: Versions, now: int, max_recoveries: int
-) -> LiveRun:
+async def _fold(run: RunSummary, store: Store, versions: Versions, now: int, max_recoveries: int) -> LiveRun:
     history = await store.runs.history(run.run_id)
     try:
         dag = await versions.find(run.dag, run.version)
@@ -67,7 +65,9 @@ def _abandoned(run: RunSummary, sequence: int, now: int, error: str) -> LiveRun:
 async def carried_results(store: Store, run: NewRun | RunSummary) -> dict[str, bytes]:
     """Results that the run which this one retries already has, by task id."""
     asked = await store.log.get(run.position)
-    earlier = asked.event.data.get("run_id") if asked is not None and isinstance(asked.event.data, dict) else None
+    earlier = (
+        asked.event.data.get("run_id") if asked is not None and isinstance(asked.event.data, dict) else None
+    )
     if not isinstance(earlier, str):
         return {}
     return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote
@@ -58,16 +59,19 @@ class Type(StrEnum):
     FILE_LANDED = "dev.tidemill.file.landed.v1"
 
 
+@lru_cache(maxsize=4096)
 def run_type(state: str) -> str:
     """The type of the event that tells that a run reached `state`."""
     return f"dev.tidemill.run.{state}.v1"
 
 
+@lru_cache(maxsize=4096)
 def dag_source(dag: str) -> str:
     """The `source` of events about runs of `dag`."""
     return f"/tidemill/dags/{quote(dag, safe='')}"
 
 
+@lru_cache(maxsize=4096)
 def schedule_source(dag: str) -> str:
     """The `source` of events of the schedule of `dag`."""
     return f"/tidemill/schedules/{quote(dag, safe='')}"

@@ -50,12 +50,18 @@ class LoopExecutor:
                 async with asyncio.timeout(node.timeout.total_seconds()) as deadline:
                     result = await node.function(*attempt.args, **attempt.kwargs)
         except TimeoutError as error:
-            return timed_out(attempt) if node.timeout is not None and deadline.expired() else failed(attempt, error)
+            return (
+                timed_out(attempt)
+                if node.timeout is not None and deadline.expired()
+                else failed(attempt, error)
+            )
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 return cancelled(attempt)
             return failed(attempt, error)  # the function raised it by itself
-        except BaseException as error:  # also SystemExit and KeyboardInterrupt: a task must not end the service
+        except (
+            BaseException
+        ) as error:  # also SystemExit and KeyboardInterrupt: a task must not end the service
             return failed(attempt, error)
         return succeeded(attempt, result, self._max_result_bytes)

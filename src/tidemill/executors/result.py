@@ -27,9 +27,13 @@ def succeeded(attempt: Attempt, result: Any, max_bytes: int) -> Outcome:
     try:
         text = orjson.dumps(result, default=_to_json)
     except TypeError as error:
-        return _failure(attempt, "ResultNotJson", f"{error}; return JSON values or pydantic models", permanent=True)
+        return _failure(
+            attempt, "ResultNotJson", f"{error}; return JSON values or pydantic models", permanent=True
+        )
     if len(text) > max_bytes:
-        detail = f"the result has {len(text)} bytes and max_result_bytes is {max_bytes}; store it and return where"
+        detail = (
+            f"the result has {len(text)} bytes and max_result_bytes is {max_bytes}; store it and return where"
+        )
         return _failure(attempt, "ResultTooLarge", detail, permanent=True)
     return Outcome(attempt.run_id, attempt.node.index, attempt.number, OutcomeKind.SUCCEEDED, text)
 

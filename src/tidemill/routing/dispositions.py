@@ -80,7 +80,9 @@ class Routes:
             return
         dag = self._dags[trigger.dag]
         try:
-            values = {} if trigger.parameters is None else trigger.parameters.evaluate(event_lookup(logged.event))
+            values = (
+                {} if trigger.parameters is None else trigger.parameters.evaluate(event_lookup(logged.event))
+            )
             parameters = dag.parameters.validate(values)
         except MappingFailed as error:
             _dead_letter(logged, trigger.name, "mapping_failed", str(error), at, into)
@@ -129,9 +131,7 @@ def _add_run(
     into.dispositions.append(Disposition(logged.position, trigger, DispositionKind.RUN, run))
 
 
-def _dead_letter(
-    logged: LoggedEvent, trigger: str, code: str, detail: str, at: int, into: Routed
-) -> None:
+def _dead_letter(logged: LoggedEvent, trigger: str, code: str, detail: str, at: int, into: Routed) -> None:
     letter = DeadLetter(
         id=new_id(),
         at=at,

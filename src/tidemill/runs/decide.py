@@ -23,7 +23,17 @@ from tidemill.runs.records import (
 )
 from tidemill.runs.state import FINAL_RUN_STATES, RunPhase, RunState, TaskState, apply
 
-__all__ = ["abandon", "attempt_cancelled", "attempt_failed", "attempt_succeeded", "cancel", "recover", "refuse", "start", "start_task"]
+__all__ = [
+    "abandon",
+    "attempt_cancelled",
+    "attempt_failed",
+    "attempt_succeeded",
+    "cancel",
+    "recover",
+    "refuse",
+    "start",
+    "start_task",
+]
 
 
 def start(state: RunState, at: int, into: list[Record], *, carried: dict[str, bytes] | None = None) -> None:
@@ -111,7 +121,12 @@ def recover(state: RunState, at: int, into: list[Record], *, max_recoveries: int
         return
     _add(state, RunRecovered(), at, into)
     if state.recoveries > max_recoveries:
-        abandon(state, f"quarantined: the process died {state.recoveries} times while this run was running", at, into)
+        abandon(
+            state,
+            f"quarantined: the process died {state.recoveries} times while this run was running",
+            at,
+            into,
+        )
         return
     for index in lost:
         node = state.dag.tasks[index]

@@ -11,15 +11,24 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import StrEnum
-from typing import assert_never
+from typing import Any
 
 from tidemill.dag.definition import Dag
 from tidemill.errors import InvalidTransition
 from tidemill.runs import records
 from tidemill.runs.records import Record
 
-__all__ = ["FINAL_RUN_STATES", "FINAL_TASK_STATES", "TASK_TRANSITIONS", "RunPhase", "RunState", "TaskState", "apply"]
+__all__ = [
+    "FINAL_RUN_STATES",
+    "FINAL_TASK_STATES",
+    "TASK_TRANSITIONS",
+    "RunPhase",
+    "RunState",
+    "TaskState",
+    "apply",
+]
 
 
 class RunPhase(StrEnum):
@@ -58,6 +67,9 @@ FINAL_TASK_STATES = frozenset(
         TaskState.UPSTREAM_FAILED,
     }
 )
+
+#: States of a run that has left the queue and not ended.
+_BEGUN = frozenset({RunPhase.RUNNING, RunPhase.WAITING})
 
 TASK_TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     TaskState.PENDING: frozenset({TaskState.READY, TaskState.UPSTREAM_FAILED, TaskState.CANCELLED}),
@@ -138,74 +150,147 @@ def apply(state: RunState, record: Record, at: int) -> None:
 
     Raises `InvalidTransition` when the record does not fit.
     """
-    match record:
-        case records.TaskSucceeded():
-            index = _index(state, record.task)
-            _move(state, index, TaskState.SUCCEEDED, record)
-            state.results[index] = record.result
-            _release_downstream(state, index)
-        case records.TaskStarted():
-            index = _index(state, record.task)
-            if record.attempt != state.attempts[index] + 1:
-                raise InvalidTransition(state.run_id, str(record), f"attempt {state.attempts[index]}")
-            _move(state, index, TaskState.RUNNING, record)
-            state.attempts[index] = record.attempt
-            state.retry_at.pop(index, None)
-        case records.TaskRetrying():
-            index = _index(state, record.task)
-            _move(state, index, TaskState.RETRYING, record)
-            state.errors[index] = record.failure
-            state.retry_at[index] = record.due_at
-        case records.TaskFailed():
-            index = _index(state, record.task)
-            _move(state, index, TaskState.FAILED, record)
-            state.errors[index] = record.failure
-            state.unhappy = True
-            _fail_downstream(state, index, record)
-        case records.TaskCancelled():
-            _move(state, _index(state, record.task), TaskState.CANCELLED, record)
-        case records.TaskLost():
-            index = _index(state, record.task)
-            _move(state, index, TaskState.READY, record)
-            state.lost[index] = state.lost.get(index, 0) + 1
-            state.ready.append(index)
-        case records.RunStarted():
-            _enter(state, RunPhase.RUNNING, (RunPhase.QUEUED,), record)
-            state.started_at = at
-            for index in state.dag.roots:
-                _move(state, index, TaskState.READY, record)
-                state.ready.append(index)
-        case records.RunRecovered():
-            state.recoveries += 1
-        case records.CancelRequested():
-            _cancel_waiting(state, record)
-        case records.RunEnded():
-            allowed = (
-                (RunPhase.RUNNING, RunPhase.WAITING)
-                if record.state != RunPhase.CANCELLED
-                else (RunPhase.QUEUED, RunPhase.RUNNING, RunPhase.WAITING)
-            )
-            _enter(state, RunPhase(record.state), allowed, record)
-            state.ended_at = at
-            state.reason = record.reason
+    _APPLY[type(record)](state, record, at)
+
+
+def _task_succeeded(state: RunState, record: records.TaskSucceeded, at: int) -> None:
+    index = _index(state, record)
+    # Attempt 0 is a result carried over by a task that was never begun; every other one was running.
+    if (state.tasks[index] is TaskState.READY) == (record.attempt != 0):
+        raise _misfit(state, record, index)
+    _expect_attempt(state, index, record)
+    _move(state, index, TaskState.SUCCEEDED, record)
+    state.results[index] = record.result
+    _release_downstream(state, index)
+
+
+def _task_started(state: RunState, record: records.TaskStarted, at: int) -> None:
+    index = _index(state, record)
+    if record.attempt != state.attempts[index] + 1 or state.cancelling:
+        raise _misfit(state, record, index)
+    _move(state, index, TaskState.RUNNING, record)
+    state.attempts[index] = record.attempt
+    state.retry_at.pop(index, None)
+
+
+def _task_retrying(state: RunState, record: records.TaskRetrying, at: int) -> None:
+    index = _index(state, record)
+    _expect_attempt(state, index, record)
+    _move(state, index, TaskState.RETRYING, record)
+    state.errors[index] = record.failure
+    state.retry_at[index] = record.due_at
+
+
+def _task_failed(state: RunState, record: records.TaskFailed, at: int) -> None:
+    index = _index(state, record)
+    _expect_attempt(state, index, record)
+    _move(state, index, TaskState.FAILED, record)
+    state.errors[index] = record.failure
+    state.unhappy = True
+    _fail_downstream(state, index, record)
+
+
+def _task_cancelled(state: RunState, record: records.TaskCancelled, at: int) -> None:
+    index = _index(state, record)
+    _expect_attempt(state, index, record)
+    if not state.cancelling or state.tasks[index] is not TaskState.RUNNING:
+        raise _misfit(state, record, index)
+    _move(state, index, TaskState.CANCELLED, record)
+
+
+def _task_lost(state: RunState, record: records.TaskLost, at: int) -> None:
+    index = _index(state, record)
+    _expect_attempt(state, index, record)
+    if state.tasks[index] is not TaskState.RUNNING or state.cancelling:
+        raise _misfit(state, record, index)
+    _move(state, index, TaskState.READY, record)
+    state.lost[index] = state.lost.get(index, 0) + 1
+    state.ready.append(index)
+
+
+def _run_started(state: RunState, record: records.RunStarted, at: int) -> None:
+    if state.phase is not RunPhase.QUEUED or state.cancelling:
+        raise _misfit(state, record)
+    state.phase = RunPhase.RUNNING
+    state.started_at = at
+    for index in state.dag.roots:
+        _move(state, index, TaskState.READY, record)
+        state.ready.append(index)
+
+
+def _run_recovered(state: RunState, record: records.RunRecovered, at: int) -> None:
+    if state.phase not in _BEGUN:
+        raise _misfit(state, record)
+    state.recoveries += 1
+
+
+def _cancel_requested(state: RunState, record: records.CancelRequested, at: int) -> None:
+    if state.phase in FINAL_RUN_STATES or state.cancelling:
+        raise _misfit(state, record)
+    _cancel_waiting(state, record)
+
+
+def _run_ended(state: RunState, record: records.RunEnded, at: int) -> None:
+    match record.state:
+        case RunPhase.SUCCEEDED:
+            fits = state.phase in _BEGUN and not state.unfinished and not state.unhappy
+        case RunPhase.CANCELLED:
+            fits = state.phase not in FINAL_RUN_STATES and state.cancelling and not state.unfinished
+        case RunPhase.FAILED:
+            fits = state.phase in _BEGUN
         case _:
-            assert_never(record)
+            fits = False
+    if not fits:
+        raise _misfit(state, record)
+    state.phase = RunPhase(record.state)
+    state.ended_at = at
+    state.reason = record.reason
+    if state.unfinished:  # the run cannot go on, whatever its tasks were doing
+        _cancel_waiting(state, record, running=True)
 
 
-def _index(state: RunState, task: str) -> int:
-    return state.dag.index[task]
+#: One function per kind of record; looked up, since this is the hottest call of the engine.
+_APPLY: dict[type[Record], Callable[[RunState, Any, int], None]] = {
+    records.TaskSucceeded: _task_succeeded,
+    records.TaskStarted: _task_started,
+    records.TaskRetrying: _task_retrying,
+    records.TaskFailed: _task_failed,
+    records.TaskCancelled: _task_cancelled,
+    records.TaskLost: _task_lost,
+    records.RunStarted: _run_started,
+    records.RunRecovered: _run_recovered,
+    records.CancelRequested: _cancel_requested,
+    records.RunEnded: _run_ended,
+}
 
 
-def _enter(state: RunState, phase: RunPhase, allowed: tuple[RunPhase, ...], record: Record) -> None:
-    if state.phase not in allowed:
-        raise InvalidTransition(state.run_id, str(record), state.phase)
-    state.phase = phase
+def _index(state: RunState, record: Any) -> int:
+    try:
+        return state.dag.index[record.task]
+    except KeyError:
+        raise _misfit(state, record) from None
+
+
+def _expect_attempt(state: RunState, index: int, record: Any) -> None:
+    """What a record tells of an attempt, it tells of the latest one."""
+    if record.attempt != state.attempts[index]:
+        raise _misfit(state, record, index)
+
+
+def _misfit(state: RunState, record: Record, index: int | None = None) -> InvalidTransition:
+    """The record names what it is about and not what it carries: results are nobody's business here."""
+    task, attempt = getattr(record, "task", None), getattr(record, "attempt", None)
+    name = type(record).__name__ + ("" if task is None else f" of task {task!r}, attempt {attempt}")
+    now = str(state.phase) + (", cancelling" if state.cancelling else "")
+    if index is not None:
+        now = f"{state.tasks[index]} of attempt {state.attempts[index]} ({now})"
+    return InvalidTransition(state.run_id, name, now)
 
 
 def _move(state: RunState, index: int, to: TaskState, record: Record) -> None:
     now = state.tasks[index]
     if to not in TASK_TRANSITIONS[now]:
-        raise InvalidTransition(state.run_id, str(record), f"{now} of task {state.dag.tasks[index].task_id}")
+        raise _misfit(state, record, index)
     state.tasks[index] = to
     if now is TaskState.RUNNING:
         state.running -= 1
@@ -233,11 +318,11 @@ def _fail_downstream(state: RunState, index: int, record: Record) -> None:
             stack.extend(state.dag.tasks[below].downstream)
 
 
-def _cancel_waiting(state: RunState, record: Record) -> None:
-    """Everything that does not run is cancelled at once; what runs is asked to stop."""
+def _cancel_waiting(state: RunState, record: Record, *, running: bool = False) -> None:
+    """Everything that does not run is cancelled at once; what runs is asked to stop, or was lost."""
     state.cancelling = True
     for index, task in enumerate(state.tasks):
-        if task not in FINAL_TASK_STATES and task is not TaskState.RUNNING:
+        if task not in FINAL_TASK_STATES and (running or task is not TaskState.RUNNING):
             _move(state, index, TaskState.CANCELLED, record)
     state.ready.clear()
     state.retry_at.clear()

@@ -1,7 +1,7 @@
 """The note in a project's state folder that tells the command line where the project's server is.
 
-The server holds a lock on the note for as long as it lives, so that the note of a server which was killed is never
-taken for one that runs: another project's server may answer at that address by now.
+The server holds a lock on the note for as long as it lives, so that the note of a server which was killed is
+never taken for one that runs: another project's server may answer at that address by now.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ async def open_offline(
 ) -> AsyncIterator[Application]:
     """The application of the project at `root` on its store, which is closed afterwards.
 
-    Raises `DefinitionError`, `SettingsError`, `StorageError`, and `ProjectLocked` when another process works on
-    the project: ask its server instead.
+    Raises `DefinitionError`, `SettingsError`, `StorageError`, and `ProjectLocked` when another process works
+    on the project: ask its server instead.
     """
     given = clock or SystemClock()
     project = load(root, max_tasks=settings.max_tasks_per_dag)

@@ -121,14 +121,18 @@ class Service:
         self._ready = True
         self._note.write(self.url)
         seconds = round(time.monotonic() - self._begun, 3)
-        logger.info("service.started", extra={"url": self.url, "project": self._root.name, "seconds": seconds})
+        logger.info(
+            "service.started", extra={"url": self.url, "project": self._root.name, "seconds": seconds}
+        )
 
     async def _build(self, listener: Any) -> None:
         settings, clock, store, project = self.settings, self._clock, self.store, self.project
         self.metrics = Metrics()
         self._executors: Mapping[bool, Executor] = {
             True: LoopExecutor(max_result_bytes=settings.max_result_bytes),
-            False: ThreadExecutor(workers=settings.thread_workers, max_result_bytes=settings.max_result_bytes),
+            False: ThreadExecutor(
+                workers=settings.thread_workers, max_result_bytes=settings.max_result_bytes
+            ),
         }
         self._engine = Engine(
             store, project.dags, self._executors, clock=clock, settings=settings, metrics=self.metrics
@@ -146,7 +150,9 @@ class Service:
             count=lambda name, outcome: self.metrics.deliveries.labels(name, outcome).inc(),
         )
         self._ingest = HttpIngest(store.log, clock=clock, settings=settings)
-        self._webhooks = WebhookIngest(store.log, project=lambda: self.project, clock=clock, settings=settings)
+        self._webhooks = WebhookIngest(
+            store.log, project=lambda: self.project, clock=clock, settings=settings
+        )
         self.metrics.watch_queue("live_runs", lambda: self._engine.live_runs)
         self.metrics.watch_queue("running_tasks", lambda: self._engine.running_tasks)
         self.metrics.watch_queue("waiting_tasks", lambda: self._engine.waiting_tasks)
@@ -169,7 +175,12 @@ class Service:
 
     def _statuses(self) -> Sequence[Mapping[str, Any]]:
         sources: Sequence[Source] = self._sources
-        found = [self._ingest.status(), *self._webhooks.statuses(), *(one.status() for one in sources), *self._off]
+        found = [
+            self._ingest.status(),
+            *self._webhooks.statuses(),
+            *(one.status() for one in sources),
+            *self._off,
+        ]
         return [asdict(status) for status in found]
 
     def _spawn(self, stage: str, work: Any) -> None:

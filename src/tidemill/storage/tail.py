@@ -18,7 +18,7 @@ __all__ = ["Tail"]
 class Tail:
     """A window over the newest events, with wake-ups for those who wait for more."""
 
-    def __init__(self, head: int, *, max_events: int = 8192, max_bytes: int = 32 << 20) -> None:
+    def __init__(self, head: int, *, max_events: int = 16_384, max_bytes: int = 32 << 20) -> None:
         #: Position of the newest committed event.
         self.head = head
         self._first = head + 1

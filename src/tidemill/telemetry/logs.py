@@ -46,12 +46,16 @@ def configure(form: Literal["console", "json"], level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [output]
     root.setLevel(level)
-    for noisy in ("aiosqlite", "aiokafka", "httpx", "httpcore", "watchdog", "asyncio", "uvicorn"):
+    # Its errors while a broker is down are told once, by the source (`source.stalled`).
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    for noisy in ("aiosqlite", "httpx", "httpcore", "watchdog", "asyncio", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 
 
 def _plain(value: Any) -> Any:
     """Text in which nothing can pass for another line or move a terminal's cursor."""
     if isinstance(value, str) and not value.isprintable():
-        return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in value)
+        return "".join(
+            sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in value
+        )
     return value

@@ -22,26 +22,72 @@ class LogEvent:
 
 
 LOG_EVENTS: tuple[LogEvent, ...] = (
-    LogEvent("service.started", "INFO", ("url", "project", "seconds"), "All stages run and the service is ready."),
-    LogEvent("service.draining", "INFO", ("signal",), "A stop was asked for; readiness is false from here on."),
+    LogEvent(
+        "service.started", "INFO", ("url", "project", "seconds"), "All stages run and the service is ready."
+    ),
+    LogEvent(
+        "service.draining", "INFO", ("signal",), "A stop was asked for; readiness is false from here on."
+    ),
     LogEvent("service.stopped", "INFO", ("seconds",), "Everything is stopped and on disk."),
     LogEvent("stage.failed", "ERROR", ("stage", "error"), "A stage ended by an error; the service stops."),
     LogEvent("run.started", "INFO", ("run_id", "dag"), "A run started."),
     LogEvent("run.ended", "INFO", ("run_id", "dag", "state"), "A run reached a final state."),
     LogEvent("run.recovered", "INFO", ("runs",), "Live runs were read back after a restart."),
-    LogEvent("run.abandoned", "ERROR", ("run_id", "error"), "A run's history does not fit its definition; it was failed."),
-    LogEvent("task.retrying", "WARNING", ("run_id", "task", "attempt", "error", "delay"), "An attempt failed and is tried again."),
+    LogEvent(
+        "run.abandoned",
+        "ERROR",
+        ("run_id", "error"),
+        "A run's history does not fit its definition; it was failed.",
+    ),
+    LogEvent(
+        "task.retrying",
+        "WARNING",
+        ("run_id", "task", "attempt", "error", "delay"),
+        "An attempt failed and is tried again.",
+    ),
     LogEvent("task.failed", "WARNING", ("run_id", "task", "attempt", "error"), "A task failed for good."),
     LogEvent("store.commit_failed", "ERROR", ("error",), "A commit failed; whoever waited for it was told."),
     LogEvent("store.recovered", "INFO", ("position",), "The store was opened."),
-    LogEvent("router.dead_lettered", "WARNING", ("position", "trigger", "code"), "An event could not start its run."),
-    LogEvent("request.failed", "ERROR", ("path", "error"), "A request met a mistake of ours and was answered with 500."),
+    LogEvent(
+        "router.dead_lettered",
+        "WARNING",
+        ("position", "trigger", "code"),
+        "An event could not start its run.",
+    ),
+    LogEvent(
+        "request.failed",
+        "ERROR",
+        ("path", "error"),
+        "A request met a mistake of ours and was answered with 500.",
+    ),
     LogEvent("source.started", "INFO", ("source", "kind"), "A source is receiving."),
     LogEvent("source.stalled", "WARNING", ("source", "error"), "A source cannot receive and keeps trying."),
     LogEvent("source.degraded", "WARNING", ("source", "error"), "A source works with a workaround."),
-    LogEvent("source.gap", "ERROR", ("source", "reason", "coordinates"), "Input was lost outside before it could be read; a gap event says what."),
-    LogEvent("source.refused", "WARNING", ("source", "code", "coordinates"), "Input was refused and kept as a dead letter."),
-    LogEvent("delivery.failed", "WARNING", ("subscription", "position", "attempt", "error", "delay"), "A delivery failed and is tried again."),
-    LogEvent("delivery.dead_lettered", "ERROR", ("subscription", "position", "error"), "A delivery was given up."),
-    LogEvent("subscription.disabled", "ERROR", ("subscription", "error"), "A receiver is gone; its subscription stops."),
+    LogEvent(
+        "source.gap",
+        "ERROR",
+        ("source", "reason", "coordinates"),
+        "Input was lost outside before it could be read; a gap event says what.",
+    ),
+    LogEvent(
+        "source.refused",
+        "WARNING",
+        ("source", "code", "coordinates"),
+        "Input was refused and kept as a dead letter.",
+    ),
+    LogEvent(
+        "delivery.failed",
+        "WARNING",
+        ("subscription", "position", "attempt", "error", "delay"),
+        "A delivery failed and is tried again.",
+    ),
+    LogEvent(
+        "delivery.dead_lettered", "ERROR", ("subscription", "position", "error"), "A delivery was given up."
+    ),
+    LogEvent(
+        "subscription.disabled",
+        "ERROR",
+        ("subscription", "error"),
+        "A receiver is gone; its subscription stops.",
+    ),
 )

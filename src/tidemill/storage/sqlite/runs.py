@@ -107,7 +107,7 @@ class SqliteRunStore:
             ("dag = ?", where.dag),
             ("state = ?", where.state),
             ("trigger = ?", where.trigger),
-            ("position = ?", where.position),
+            ("run_id IN (SELECT run_id FROM dispositions WHERE position = ?)", where.position),
         ]
         wanted = [(text, value) for text, value in conditions if value is not None]
         query = QUERIES["list_runs"].format(conditions="".join(f" AND {text}" for text, _ in wanted))

@@ -61,7 +61,6 @@ CREATE TABLE runs (
 ) STRICT;
 CREATE UNIQUE INDEX runs_id ON runs (run_id);
 CREATE INDEX runs_dag ON runs (dag, run_id);
-CREATE INDEX runs_position ON runs (position);
 CREATE INDEX runs_open ON runs (state, dag, run_id) WHERE ended_at IS NULL;
 CREATE INDEX runs_unhappy ON runs (state, run_id) WHERE state IN ('failed', 'cancelled');
 

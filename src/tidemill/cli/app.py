@@ -1,0 +1,47 @@
+"""All commands in one place, in the order in which people meet them."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from tidemill.cli import dags, dead_letters, events, init, match, runs, serve, sources, validate
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="tidemill",
+    help="Durable, event-driven DAG runs.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("init")(init.init)
+app.command("serve")(serve.serve)
+app.command("validate")(validate.validate)
+app.command("match")(match.match)
+app.add_typer(events.app, name="events")
+app.add_typer(runs.app, name="runs")
+app.add_typer(dags.app, name="dags")
+app.add_typer(dead_letters.app, name="dlq")
+app.add_typer(sources.app, name="sources")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tidemill {metadata.version('tidemill')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Durable, event-driven DAG runs."""

@@ -1,0 +1,156 @@
+"""`tidemill runs`: read runs, follow them, cancel and retry them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tidemill.cli import watch
+from tidemill.cli.connection import Target, ask
+from tidemill.cli.options import (
+    Before,
+    Limit,
+    Output,
+    OutputOption,
+    ProjectOption,
+    TokenOption,
+    UrlOption,
+    group,
+)
+from tidemill.cli.server import Server
+from tidemill.cli.terminal import note, show_item, show_page, when
+
+__all__ = ["app", "show_run"]
+
+app = group("Read runs, follow them, cancel and retry them.")
+
+RunId = Annotated[str, typer.Argument(help="Id of the run.", metavar="ID")]
+
+_COLUMNS = {
+    "id": lambda row: row["id"],
+    "dag": lambda row: row["dag"],
+    "state": lambda row: row["state"],
+    "trigger": lambda row: row["trigger"],
+    "position": lambda row: row["event"]["position"],
+    "queued": lambda row: when(row["queued_at"]),
+    "ended": lambda row: when(row["ended_at"]),
+}
+_TASKS = {
+    "id": lambda row: row["id"],
+    "state": lambda row: row["state"],
+    "attempts": lambda row: row["attempts"],
+    "started": lambda row: when(row["started_at"]),
+    "ended": lambda row: when(row["ended_at"]),
+    "error": lambda row: _error(row["error"]),
+    "result": lambda row: row["result"],
+}
+
+
+@app.command("list")
+def list_runs(
+    dag: Annotated[str | None, typer.Option("--dag", help="Only runs of this DAG.")] = None,
+    state: Annotated[str | None, typer.Option("--state", help="Only runs in this state.")] = None,
+    trigger: Annotated[str | None, typer.Option("--trigger", help="Only runs of this trigger.")] = None,
+    position: Annotated[
+        int | None, typer.Option("--position", min=0, help="Only runs of the event at this position.")
+    ] = None,
+    before: Before = None,
+    limit: Limit = 50,
+    project: ProjectOption = Path(),
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List runs, newest first."""
+    where = {
+        "dag": dag,
+        "state": state,
+        "trigger": trigger,
+        "position": position,
+        "before": before,
+        "limit": limit,
+    }
+    page = ask(Target(project, url, token), lambda server: server.get("runs", **where))
+    show_page(page, output, _COLUMNS)
+
+
+@app.command("show")
+def show(
+    run_id: RunId,
+    project: ProjectOption = Path(),
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show a run with its tasks."""
+    show_run(ask(Target(project, url, token), lambda server: server.get("runs", run_id)), output)
+
+
+@app.command("watch")
+def watch_run(
+    run_id: Annotated[
+        str | None, typer.Argument(help="Id of the run; without one every run is told as it ends.", metavar="[ID]")
+    ] = None,
+    project: ProjectOption = Path(),
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Follow a run until it ends: exit code 0 when it succeeded, 1 when it did not."""
+    target = Target(project, url, token)
+    if run_id is None:
+        ask(target, lambda server: watch.follow_all(server, output))
+        return
+    ended = ask(target, lambda server: watch.follow(server, run_id, output))
+    raise typer.Exit(0 if ended["state"] == "succeeded" else 1)
+
+
+@app.command("cancel")
+def cancel(
+    run_id: RunId,
+    project: ProjectOption = Path(),
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Ask for the end of a run that goes on."""
+    _request(Target(project, url, token), run_id, "cancel", output)
+
+
+@app.command("retry")
+def retry(
+    run_id: RunId,
+    project: ProjectOption = Path(),
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Start a new run that takes over what a failed or cancelled one has done, and does the rest again."""
+    _request(Target(project, url, token), run_id, "retry", output)
+
+
+def show_run(run: Mapping[str, Any], output: Output) -> None:
+    """Print a run, with its tasks where it has them."""
+    shown = run if output is Output.JSON else {**run, "event": _event(run["event"])}
+    show_item(shown, output, tables={"tasks": _TASKS} if "tasks" in run else None)
+
+
+def _request(target: Target, run_id: str, what: str, output: Output) -> None:
+    async def work(server: Server) -> tuple[Any, bool]:
+        return await server.post("runs", run_id, what), server.is_offline
+
+    run, is_offline = ask(target, work)
+    show_run(run, output)
+    if is_offline:
+        note(f"no server runs for this project: the {what} is on disk and carried out when one starts")
+
+
+def _event(event: Mapping[str, Any]) -> str:
+    return f"{event['source']} {event['id']} (position {event['position']})"
+
+
+def _error(error: Mapping[str, Any] | None) -> str:
+    return "" if error is None else f"{error['type']}: {error['message']}"

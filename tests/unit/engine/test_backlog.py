@@ -1,0 +1,95 @@
+"""Queued runs on their way to the engine: each comes out once, whichever way it came in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from tidemill.clock import SystemClock
+from tidemill.engine.backlog import Backlog
+from tidemill.events.event import Event
+from tidemill.storage.contract import Append, NewRun, RouteBatch, Store
+from tidemill.storage.sqlite import open_store
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await open_store(tmp_path / "tidemill.db", clock=SystemClock())
+    yield opened
+    await opened.close()
+
+
+def _run(position: int) -> NewRun:
+    return NewRun(
+        run_id=f"run-{position:03}",
+        dag="orders",
+        version="1",
+        trigger="order",
+        position=position,
+        event_source="/shop",
+        event_id=str(position),
+        parameters=b"{}",
+        queued_at=0,
+        correlation_id="",
+        hop_count=0,
+    )
+
+
+async def _route(store: Store, first: int, last: int) -> list[NewRun]:
+    """Commit queued runs for the events at these positions."""
+    events = [Event(id=str(each), source="/shop", type="order") for each in range(first, last + 1)]
+    await store.log.append(Append(events=events))
+    runs = [_run(position) for position in range(first, last + 1)]
+    await store.runs.route(RouteBatch(expected=first - 1, cursor=last, runs=runs))
+    return runs
+
+
+async def _take_all(backlog: Backlog) -> list[str]:
+    taken: list[str] = []
+    while (run := await backlog.take("orders", taken)) is not None:
+        taken.append(run.run_id)
+    return taken
+
+
+async def test_backlog_yields_a_run_once_that_was_read_and_is_handed_over_afterwards(store: Store) -> None:
+    backlog = Backlog(store.runs)
+    await _route(store, 1, 2)
+    await backlog.look_back()
+    late = await _route(store, 3, 4)
+
+    first = await _take_all(backlog)
+    backlog.add(late)
+    second = await _take_all(backlog)
+
+    assert first == ["run-001", "run-002", "run-003", "run-004"]
+    assert second == []
+
+
+async def test_backlog_yields_runs_handed_over_after_a_reading(store: Store) -> None:
+    backlog = Backlog(store.runs)
+    await _route(store, 1, 2)
+    await backlog.look_back()
+    await _take_all(backlog)
+
+    backlog.add(await _route(store, 3, 4))
+
+    assert await _take_all(backlog) == ["run-003", "run-004"]
+
+
+@pytest.mark.parametrize("forget_first", [True, False], ids=["before", "after"])
+async def test_backlog_does_not_yield_a_forgotten_run_whenever_it_is_handed_over(
+    store: Store, forget_first: bool
+) -> None:
+    backlog = Backlog(store.runs)
+    runs = await _route(store, 1, 2)
+    steps: list[Callable[[], object]] = [
+        lambda: backlog.forget("run-001", "orders"),
+        lambda: backlog.add(runs),
+    ]
+
+    for step in steps if forget_first else reversed(steps):
+        step()
+
+    assert await _take_all(backlog) == ["run-002"]
