@@ -1,4 +1,4 @@
-"""The bare floor: the rows that a run has just written, written again in the same batches by aiosqlite and nothing else.
+"""The bare floor: the rows that a run has just written, written again in the same batches by aiosqlite alone.
 
 `Recording` listens to the store's transactions while the benchmark runs; `replay` writes what they wrote into a fresh
 database, one commit per commit, with `synchronous=FULL`, and tells how long that took.

@@ -191,7 +191,7 @@ class TaskTimedOut(TaskError):
 # ── signals that a user's task raises ─────────────────────────────────────────────────────────────────────
 
 
-class RetryAfter(Exception):  # noqa: N818 - a signal, not an error
+class RetryAfter(Exception):
     """Raised by a task: this attempt failed, try again after `seconds` (counts as an attempt)."""
 
     def __init__(self, seconds: float, reason: str = "") -> None:
@@ -200,7 +200,7 @@ class RetryAfter(Exception):  # noqa: N818 - a signal, not an error
         super().__init__(reason or f"retry after {seconds} s")
 
 
-class DoNotRetry(Exception):  # noqa: N818 - a signal, not an error
+class DoNotRetry(Exception):
     """Raised by a task: this attempt failed and no further attempt can help."""
 
 

@@ -83,9 +83,13 @@ def _check_acknowledged(evidence: Evidence) -> Found:
         if event is None:
             yield Violation("acknowledged_lost", f"{line['id']} was acknowledged")
         elif event.position != line["position"]:
-            yield Violation("answer_wrong", f"{line['id']}: {line['position']} was answered, is {event.position}")
+            yield Violation(
+                "answer_wrong", f"{line['id']}: {line['position']} was answered, is {event.position}"
+            )
         elif event.body.get("data") != line["data"]:
-            yield Violation("event_changed", f"{line['id']}: {line['data']} was sent, is {event.body.get('data')}")
+            yield Violation(
+                "event_changed", f"{line['id']}: {line['data']} was sent, is {event.body.get('data')}"
+            )
     tried = {(line["source"], line["id"]) for line in evidence.sent if line["what"] in ("tried", "record")}
     ours = evidence.expected["own_sources"]
     for event in evidence.events:
@@ -104,8 +108,13 @@ def _check_files(evidence: Evidence) -> Found:
         if not events:
             yield Violation("file_lost", line["path"])
         elif len(events) > 1 or ledger[line["path"]] != 1:
-            yield Violation("file_doubled", f"{line['path']}: {len(events)} events, {ledger[line['path']]} entries")
-        elif (events[0].body["data"]["digest"], events[0].body["data"]["size"]) != (line["digest"], line["size"]):
+            yield Violation(
+                "file_doubled", f"{line['path']}: {len(events)} events, {ledger[line['path']]} entries"
+            )
+        elif (events[0].body["data"]["digest"], events[0].body["data"]["size"]) != (
+            line["digest"],
+            line["size"],
+        ):
             yield Violation("file_incomplete", f"{line['path']} was announced before it was complete")
     for path in announced:
         yield Violation("file_unexpected", path)
@@ -148,7 +157,12 @@ def _check_kafka(evidence: Evidence) -> Found:
 def _check_routing(evidence: Evidence) -> Found:
     """Each (event, matching trigger) has one disposition and one run; nothing else has."""
     triggers: Mapping[str, Any] = evidence.expected["triggers"]
-    due = {(event.position, name) for event in evidence.events for name in triggers if _fits(event, triggers[name])}
+    due = {
+        (event.position, name)
+        for event in evidence.events
+        for name in triggers
+        if _fits(event, triggers[name])
+    }
     by_run = Counter(run.run_id for run in evidence.runs)
     runs = {run.run_id: run for run in evidence.runs}
     times = Counter((position, trigger) for position, trigger, _, _ in evidence.dispositions)
@@ -164,7 +178,11 @@ def _check_routing(evidence: Evidence) -> Found:
             yield Violation("disposition_unexpected", f"{(position, trigger)} is {kind}")
         elif run is None:
             yield Violation("run_missing", f"{run_id} for {(position, trigger)}")
-        elif (run.position, run.trigger, run.dag) != (position, trigger, triggers.get(trigger, {}).get("dag")):
+        elif (run.position, run.trigger, run.dag) != (
+            position,
+            trigger,
+            triggers.get(trigger, {}).get("dag"),
+        ):
             yield Violation("run_inconsistent", f"{run_id} is {run}")
     for identity, count in Counter((r.trigger, r.event_source, r.event_id) for r in evidence.runs).items():
         if count > 1:
@@ -202,7 +220,9 @@ def _check_effects(evidence: Evidence, folds: Mapping[str, Folded]) -> Found:
             continue
         yield from _check_executions(folds[run_id], run_id, task, [line for _, line in executions])
         for above in dags[run_id].get(task, ()):
-            before = [place for place, line in lines.get((run_id, above), []) if _is_success(folds[run_id], line)]
+            before = [
+                place for place, line in lines.get((run_id, above), []) if _is_success(folds[run_id], line)
+            ]
             if not before or before[0] > executions[0][0]:
                 yield Violation("dependency_order", f"{run_id}: {task} ran before {above}")
     for run_id, folded in folds.items():
@@ -232,7 +252,7 @@ def _check_executions(folded: Folded, run_id: str, task: str, executions: Sequen
 
 
 def _is_success(folded: Folded, line: Line) -> bool:
-    return folded.succeeded.get(line["task"], (0, 0))[0] == line["attempt"]
+    return bool(folded.succeeded.get(line["task"], (0, 0))[0] == line["attempt"])
 
 
 def _check_completions(evidence: Evidence, folds: Mapping[str, Folded]) -> Found:
@@ -265,7 +285,7 @@ def _check_completions(evidence: Evidence, folds: Mapping[str, Folded]) -> Found
                 cause and (cause.body.get("correlationid") or cause.id),
             ),
             "result": (data["result"], output if run.state == "succeeded" else None),
-            "of": (output["of"], run.event_id) if run.state == "succeeded" else (None, None),
+            "of": (output and output["of"], run.event_id) if run.state == "succeeded" else (None, None),
         }
         for name, (is_so, should_be) in true.items():
             if is_so != should_be:
@@ -286,18 +306,17 @@ def _check_deliveries(evidence: Evidence) -> Found:
         if 200 <= line["status"] < 300:
             accepted[line["path"]].setdefault(_identity_of(line), place)
     for name, wanted in evidence.expected["subscriptions"].items():
-        taken, previous = accepted[wanted["path"]], -1
+        places = []
         for event in evidence.events:
             if not _fits(event, wanted):
                 continue
-            place = taken.get(event.identity)
-            if place is None or rows.get((name, event.position)) != "delivered":
-                state = rows.get((name, event.position))
-                yield Violation("delivery_missing", f"{name}: {event.id}, accepted: {place is not None}, {state}")
-            elif wanted["ordered"]:
-                if place < previous:
-                    yield Violation("delivery_order", f"{name}: {event.id}")
-                previous = place
+            place, state = accepted[wanted["path"]].get(event.identity), rows.get((name, event.position))
+            if place is None or state != "delivered":
+                yield Violation("delivery_missing", f"{name}: {event.id}, received at {place}, {state}")
+            else:
+                places.append(place)
+        if wanted["ordered"] and places != sorted(places):
+            yield Violation("delivery_order", f"{name}: {places}")
 
 
 def _check_received(evidence: Evidence, secret: str) -> Found:
@@ -330,7 +349,8 @@ def _is_signed(line: Line, secret: str) -> bool:
     key = base64.b64decode(secret.removeprefix("whsec_"))
     expected = b"v1," + base64.b64encode(hmac.new(key, text, hashlib.sha256).digest())
     return any(
-        hmac.compare_digest(expected, each.encode()) for each in headers.get("webhook-signature", "").split(" ")
+        hmac.compare_digest(expected, each.encode())
+        for each in headers.get("webhook-signature", "").split(" ")
     )
 
 
@@ -347,7 +367,11 @@ def _check_stream(evidence: Evidence) -> Found:
         yield Violation("stream_gap", f"{position} was not seen")
     for line in evidence.stream:
         event = log.get(line["position"])
-        if event is None or (event.type, event.source, event.id) != (line["type"], line["source"], line["id"]):
+        if event is None or (event.type, event.source, event.id) != (
+            line["type"],
+            line["source"],
+            line["id"],
+        ):
             yield Violation("stream_unexpected", f"{line} is {event} in the log")
 
 
@@ -368,7 +392,9 @@ def _check_balance(evidence: Evidence) -> Found:
     if evidence.open_requests:
         yield Violation("unbalanced", f"{evidence.open_requests} requests were not answered")
     if any(stage != "kafka" for stage, _, _, _ in evidence.dead_letters):
-        yield Violation("dead_letter_unexpected", f"{[each for each in evidence.dead_letters if each[0] != 'kafka']}")
+        yield Violation(
+            "dead_letter_unexpected", f"{[each for each in evidence.dead_letters if each[0] != 'kafka']}"
+        )
 
 
 # ── reading the evidence ──────────────────────────────────────────────────────────────────────────────────

@@ -110,14 +110,22 @@ def read_evidence(folder: Path, expected: Path) -> Evidence:
         cursors = dict(database.execute("SELECT name, value FROM cursors"))
         return Evidence(
             expected=json.loads(expected.read_text("utf-8")),
-            events=[_logged(*row) for row in database.execute(
-                "SELECT position, type, source, body FROM events ORDER BY position"
-            )],
-            dispositions=database.execute("SELECT position, trigger, kind, run_id FROM dispositions").fetchall(),
-            runs=[Run(*row) for row in database.execute(
-                "SELECT run_id, dag, state, trigger, position, event_source, event_id, started_at, ended_at,"
-                " hop_count FROM runs"
-            )],
+            events=[
+                _logged(*row)
+                for row in database.execute(
+                    "SELECT position, type, source, body FROM events ORDER BY position"
+                )
+            ],
+            dispositions=database.execute(
+                "SELECT position, trigger, kind, run_id FROM dispositions"
+            ).fetchall(),
+            runs=[
+                Run(*row)
+                for row in database.execute(
+                    "SELECT run_id, dag, state, trigger, position, event_source, event_id, started_at, ended_at,"
+                    " hop_count FROM runs"
+                )
+            ],
             histories=_histories(database),
             deliveries=database.execute("SELECT subscription, position, state FROM deliveries").fetchall(),
             dead_letters=[

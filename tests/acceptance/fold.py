@@ -74,7 +74,9 @@ def _apply_to_run(
                     folded.tasks[task] = "cancelled"
         case "run_ended":
             if not values[1]:  # with a reason it may end whatever its tasks do
-                _expect(folded, values[0] == _outcome(folded, graph), f"ended {values[0]} with {folded.tasks}")
+                _expect(
+                    folded, values[0] == _outcome(folded, graph), f"ended {values[0]} with {folded.tasks}"
+                )
             folded.state, folded.ended_at = values[0], at
 
 

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Notes", "now_us"]
+__all__ = ["Notes", "now_us", "wait_until"]
+
+_POLL_SECONDS = 0.02
 
 
 def now_us() -> int:
     """The wall clock in microseconds."""
     return time.time_ns() // 1000
+
+
+async def wait_until(holds: Callable[[], bool], *, seconds: float = 60.0) -> None:
+    """Look again and again until it holds; `TimeoutError` after `seconds`. Other processes tell us nothing."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 class Notes:

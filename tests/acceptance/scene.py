@@ -15,7 +15,7 @@ from tests.acceptance.checker import Violation, check
 from tests.acceptance.evidence import connect, read_evidence
 from tests.acceptance.notes import Notes
 from tests.acceptance.receiver import Receiver, receiving
-from tests.acceptance.senders import Client, Files, Http, Jobs, Records
+from tests.acceptance.senders import Client, Files, Http, Jobs, Records, post_event
 from tests.acceptance.server import ServerProcess
 from tests.acceptance.stream import StreamReader
 
@@ -64,7 +64,13 @@ class Scene:
     """Everything around one service under test."""
 
     def __init__(
-        self, folder: Path, receiver: Receiver, settings: Mapping[str, str], kafka: tuple[str, str] | None
+        self,
+        folder: Path,
+        receiver: Receiver,
+        settings: Mapping[str, str],
+        kafka: tuple[str, str] | None,
+        *,
+        keep_alive: bool,
     ) -> None:
         self.folder = folder
         self.receiver = receiver
@@ -81,7 +87,7 @@ class Scene:
             **settings,
         }
         self.server = ServerProcess(folder / "project", folder / "server.log", environment)
-        self.client = Client(lambda: self.server.url)
+        self.client = Client(lambda: self.server.url, keep_alive=keep_alive)
         self.stream = StreamReader(lambda: self.server.url, self._seen)
         self._tasks: list[asyncio.Task[None]] = [asyncio.create_task(self.stream.run())]
 
@@ -110,6 +116,10 @@ class Scene:
         tasks = [asyncio.create_task(work) for work in works]
         self._tasks += tasks
         return Load(http, inbox, produced, stop, tasks)
+
+    async def post(self, kind: str, name: str) -> int:
+        """Post one event that has no data; its position."""
+        return await post_event(self.client, self._sent, kind=kind, name=name)
 
     async def settle(self) -> None:
         """Return when everything that was sent has come to its end, or after `SETTLE_SECONDS` (the checker tells)."""
@@ -169,8 +179,10 @@ _STATE = (
     "SELECT coalesce(max(position), 0) FROM events",
     "SELECT count(*) FROM runs WHERE ended_at IS NULL",
     "SELECT count(*) FROM deliveries WHERE state = 'pending'",
-    "SELECT (SELECT count(*) FROM events WHERE source LIKE '/kafka/%' OR source = '/acceptance/kafka')"
-    " + (SELECT count(*) FROM dead_letters WHERE stage = 'kafka')",
+    (
+        "SELECT (SELECT count(*) FROM events WHERE source LIKE '/kafka/%' OR source = '/acceptance/kafka')\n"
+        "     + (SELECT count(*) FROM dead_letters WHERE stage = 'kafka')"
+    ),
     "SELECT count(*) FROM runs",
     "SELECT count(*) FROM deliveries",
     "SELECT count(*) FROM files",
@@ -179,13 +191,21 @@ _STATE = (
 
 @contextlib.asynccontextmanager
 async def staged(
-    folder: Path, *, settings: Mapping[str, str] | None = None, kafka: tuple[str, str] | None = None
+    folder: Path,
+    *,
+    settings: Mapping[str, str] | None = None,
+    kafka: tuple[str, str] | None = None,
+    keep_alive: bool = True,
 ) -> AsyncIterator[Scene]:
-    """A scene below `folder`; `kafka` is (bootstrap servers, topic). Nothing of it is left running."""
+    """A scene below `folder`; `kafka` is (bootstrap servers, topic). Nothing of it is left running.
+
+    Without `keep_alive` each request has a connection of its own: then a connection that is closed without an answer
+    was never one that the server had merely kept open.
+    """
     notes = Notes(folder / "received.jsonl")
     async with receiving(notes) as receiver:
         copy_project(folder / "project", receiver_port=receiver.port, topic=kafka[1] if kafka else "unused")
-        scene = Scene(folder, receiver, settings or {}, kafka)
+        scene = Scene(folder, receiver, settings or {}, kafka, keep_alive=keep_alive)
         try:
             yield scene
         finally:

@@ -18,10 +18,9 @@ from urllib.parse import urlencode
 
 import httpx
 from aiokafka import AIOKafkaProducer
-
 from tests.acceptance.notes import Notes
 
-__all__ = ["Client", "Files", "Http", "Jobs", "Records"]
+__all__ = ["Client", "Files", "Http", "Jobs", "Records", "post_event"]
 
 _PAUSE_SECONDS = 0.05
 _BUSY = frozenset({429, 503, 507})
@@ -30,9 +29,10 @@ _BUSY = frozenset({429, 503, 507})
 class Client:
     """Asks until there is an answer."""
 
-    def __init__(self, url: Callable[[], str]) -> None:
+    def __init__(self, url: Callable[[], str], *, keep_alive: bool) -> None:
         self._url = url
-        self._client = httpx.AsyncClient(timeout=10.0, trust_env=False)
+        limits = httpx.Limits(max_keepalive_connections=None if keep_alive else 0)
+        self._client = httpx.AsyncClient(timeout=10.0, trust_env=False, limits=limits)
         #: (status, code) of answers that asked to come again.
         self.busy: list[tuple[int, str]] = []
         #: Connections that broke in the middle of a request: no answer, or half of one.
@@ -56,6 +56,18 @@ class Client:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+async def post_event(client: Client, notes: Notes, *, kind: str, name: str) -> int:
+    """Post one event without data in structured mode; its position."""
+    event = {"specversion": "1.0", "id": name, "source": "/acceptance/events", "type": kind}
+    notes.write(what="tried", source=event["source"], id=name)
+    headers = {"content-type": "application/cloudevents+json"}
+    answer = await client.ask("POST", "/events", content=json.dumps(event), headers=headers)
+    assert answer.status_code == 202, answer.text
+    notes.write(what="ack", source=event["source"], id=name, data=None, **answer.json())
+    position: int = answer.json()["position"]
+    return position
 
 
 class Http:
@@ -161,27 +173,21 @@ class Jobs:
             await asyncio.sleep(self._pause)
 
     async def _start_and_cancel(self, name: str) -> None:
-        event = {"specversion": "1.0", "id": name, "source": "/acceptance/jobs", "type": "com.example.job"}
-        self._notes.write(what="tried", source=event["source"], id=name)
-        headers = {"content-type": "application/cloudevents+json"}
-        answer = await self._client.ask("POST", "/events", content=json.dumps(event), headers=headers)
-        assert answer.status_code == 202, answer.text
-        position = answer.json()["position"]
-        self._notes.write(
-            what="ack", source=event["source"], id=name, position=position, duplicate=False, data=None
-        )
-        while not (runs := (await self._ask_runs(position))):
-            await asyncio.sleep(_PAUSE_SECONDS)
-        answer = await self._client.ask("POST", f"/api/v1/runs/{runs[0]['id']}/cancel")
+        position = await post_event(self._client, self._notes, kind="com.example.job", name=name)
+        run = await self._find_run(position)
+        answer = await self._client.ask("POST", f"/api/v1/runs/{run}/cancel")
         # 409: an earlier request, whose answer was lost, has been carried out.
         assert answer.status_code in (202, 409), answer.text
-        self._notes.write(what="cancel", run=runs[0]["id"])
+        self._notes.write(what="cancel", run=run)
 
-    async def _ask_runs(self, position: int) -> list[dict[str, Any]]:
-        answer = await self._client.ask("GET", "/api/v1/runs", params={"position": position})
-        assert answer.status_code == 200, answer.text
-        runs: list[dict[str, Any]] = answer.json()["items"]
-        return runs
+    async def _find_run(self, position: int) -> str:
+        """The run that routing makes of the event at `position`."""
+        while True:
+            answer = await self._client.ask("GET", "/api/v1/runs", params={"position": position})
+            assert answer.status_code == 200, answer.text
+            for run in answer.json()["items"]:
+                return str(run["id"])
+            await asyncio.sleep(_PAUSE_SECONDS)
 
 
 class Files:

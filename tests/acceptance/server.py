@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -12,9 +13,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.acceptance.notes import wait_until
+
 __all__ = ["ServerProcess"]
 
-_SERVE = [sys.executable, str(Path(__file__).with_name("serve.py"))]
+_SERVE = [sys.executable, "-m", "tidemill", "serve"]
+#: The same with a probe that kills the process at a commit point.
+_SERVE_WITH_FAULTS = [sys.executable, "-m", "tidemill.testing.serve"]
 _POLL_SECONDS = 0.01
 #: Under load on a small machine a start takes seconds.
 START_SECONDS = 30.0
@@ -37,8 +42,8 @@ class ServerProcess:
         assert self._process is not None
         return self._process.pid
 
-    async def start(self, *, kill_at: str | None = None) -> bool:
-        """True when it is ready, False when it reached its kill point before that."""
+    async def start(self, *, kill_at: str | None = None, may_die: bool = False) -> bool:
+        """True when it is ready; False when it was killed before that, at its kill point or because it `may_die`."""
         note = self._project / ".tidemill" / "server.json"
         note.unlink(missing_ok=True)
         self._process = self.spawn(kill_at=kill_at)
@@ -46,7 +51,8 @@ class ServerProcess:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if (code := self._process.poll()) is not None:
-                assert kill_at and code == -signal.SIGKILL, f"ended with {code}: {self.log_tail()}"
+                expected = -signal.SIGKILL if kill_at or may_die else None
+                assert code == expected, f"ended with {code}: {self.log_tail()}"
                 return False
             try:
                 self.url = json.loads(note.read_text("utf-8"))["url"]
@@ -58,10 +64,10 @@ class ServerProcess:
 
     def spawn(self, *, kill_at: str | None = None) -> subprocess.Popen[bytes]:
         """A process on the same project; the caller ends it."""
-        command = [*_SERVE, "--project", str(self._project), "--port", "0"]
+        command = _SERVE if kill_at is None else [*_SERVE_WITH_FAULTS, "--kill-at", kill_at]
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                [*command, *(["--kill-at", kill_at] if kill_at else [])],
+                [*command, "--project", str(self._project), "--port", "0"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -71,10 +77,10 @@ class ServerProcess:
     async def wait(self, seconds: float) -> int | None:
         """The exit code; None when it still runs after `seconds`."""
         assert self._process is not None
-        deadline = time.monotonic() + seconds
-        while (code := self._process.poll()) is None and time.monotonic() < deadline:
-            await asyncio.sleep(_POLL_SECONDS)
-        return code
+        process = self._process
+        with contextlib.suppress(TimeoutError):
+            await wait_until(lambda: process.poll() is not None, seconds=seconds)
+        return process.returncode
 
     def terminate(self) -> None:
         """Ask it to stop in order."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 
 import httpx
-
 from tests.acceptance.notes import Notes
 
 __all__ = ["StreamReader"]
@@ -29,10 +29,8 @@ class StreamReader:
         timeout = httpx.Timeout(5.0, read=None)
         async with httpx.AsyncClient(timeout=timeout, trust_env=False) as client:
             while True:
-                try:
+                with contextlib.suppress(httpx.TransportError):
                     await self._read(client)
-                except httpx.TransportError:
-                    pass
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _read(self, client: httpx.AsyncClient) -> None:

@@ -1,6 +1,6 @@
 """Every source against the source conformance suite."""
 
-# ruff: noqa: ASYNC240 - a folder is the outside here
+
 from __future__ import annotations
 
 import os

@@ -3,7 +3,7 @@
 Time stands still unless a test moves it.
 """
 
-# ruff: noqa: ASYNC240 - folders are what these tests are about
+
 from __future__ import annotations
 
 import asyncio

@@ -21,10 +21,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("init")(init.init)
-app.command("serve")(serve.serve)
-app.command("validate")(validate.validate)
-app.command("match")(match.match)
+app.command("init", short_help="Make a new project.")(init.init)
+app.command("serve", short_help="Serve a project.")(serve.serve)
+app.command("validate", short_help="Check a project's files.")(validate.validate)
+app.command("match", short_help="Say whether events match patterns.")(match.match)
 app.add_typer(events.app, name="events")
 app.add_typer(runs.app, name="runs")
 app.add_typer(dags.app, name="dags")

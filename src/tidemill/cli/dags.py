@@ -67,7 +67,9 @@ def trigger(
     dag: DagId,
     param: Annotated[
         list[str] | None,
-        typer.Option("--param", "-p", help="NAME=VALUE; a VALUE that is not JSON is text.", metavar="NAME=VALUE"),
+        typer.Option(
+            "--param", "-p", help="NAME=VALUE; a VALUE that is not JSON is text.", metavar="NAME=VALUE"
+        ),
     ] = None,
     parameters: Annotated[
         str | None, typer.Option("--parameters", help="All parameters as one JSON object.")

@@ -42,13 +42,14 @@ _DISPOSITIONS = fields("trigger", "kind", "run", "detail")
 _DELIVERIES = fields("subscription", "state", "attempts", "detail")
 
 
-@app.command("send")
+@app.command("send", short_help="Post events.")
 def send(
     type: Annotated[str | None, typer.Option("--type", "-t", help="What happened.")] = None,  # noqa: A002
     source: Annotated[str, typer.Option("--source", "-s", help="Who says so.")] = "/cli",
     subject: Annotated[str | None, typer.Option("--subject", help="What it happened to.")] = None,
     data: Annotated[
-        str | None, typer.Option("--data", "-d", help="The event's data: JSON, @FILE, or - for standard input.")
+        str | None,
+        typer.Option("--data", "-d", help="The event's data: JSON, @FILE, or - for standard input."),
     ] = None,
     id: Annotated[  # noqa: A002
         str | None, typer.Option("--id", help="The event's id; a new one when not given.")
@@ -63,11 +64,12 @@ def send(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Post one event made of options, or events from a file; they are on disk when this returns."""
+    told: dict[str, Any] = {}
     with failures_reported():
         if event is not None:
             if type is not None or data is not None or id is not None or subject is not None:
                 raise UsageFailed("--event brings whole events; leave --type, --data, --id and --subject out")
-            content, told = _read(event), {}
+            content = _read(event)
         elif type is None:
             raise UsageFailed("an event has a type: give --type TYPE, or --event FILE")
         else:
@@ -151,10 +153,8 @@ def _json_text(data: str) -> bytes:
     """The JSON text that `--data` gives, kept to the letter: the server judges it."""
     import orjson
 
-    if data == _STDIN or data.startswith("@"):
-        text = _read(data.removeprefix("@"))
-    else:
-        text = os.fsencode(data)
+    is_place = data == _STDIN or data.startswith("@")
+    text = _read(data.removeprefix("@")) if is_place else os.fsencode(data)
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError as error:

@@ -27,9 +27,7 @@ UrlOption = Annotated[
 ]
 TokenOption = Annotated[
     str | None,
-    typer.Option(
-        "--token", help="Bearer token of the API.", envvar="TIDEMILL_API_TOKEN", show_envvar=True
-    ),
+    typer.Option("--token", help="Bearer token of the API.", envvar="TIDEMILL_API_TOKEN", show_envvar=True),
 ]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print the answer.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="Most items.")]

@@ -89,10 +89,11 @@ def show(
     show_run(ask(Target(project, url, token), lambda server: server.get("runs", run_id)), output)
 
 
-@app.command("watch")
+@app.command("watch", short_help="Follow a run until it ends.")
 def watch_run(
     run_id: Annotated[
-        str | None, typer.Argument(help="Id of the run; without one every run is told as it ends.", metavar="[ID]")
+        str | None,
+        typer.Argument(help="Id of the run; without one every run is told as it ends.", metavar="[ID]"),
     ] = None,
     project: ProjectOption = Path(),
     url: UrlOption = None,
@@ -120,7 +121,7 @@ def cancel(
     _request(Target(project, url, token), run_id, "cancel", output)
 
 
-@app.command("retry")
+@app.command("retry", short_help="Run again what did not succeed.")
 def retry(
     run_id: RunId,
     project: ProjectOption = Path(),

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,13 +56,15 @@ async def _serve(root: Path, settings: Settings) -> bool:
     from tidemill.service import Service
 
     logger = logging.getLogger(__name__)
-    service = Service(root, settings)
+    service = Service(root.resolve(), settings)
     for warning in service.project.warnings:
         logger.warning("project.warning", extra={"warning": warning})
 
     def drain(number: int) -> None:
         for each in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(each, os._exit, 128 + each)
+            loop.remove_signal_handler(each)
+            # The next one is the kernel's affair: it works whatever this process is busy with.
+            signal.signal(each, signal.SIG_DFL)
         logger.info("service.draining", extra={"signal": signal.Signals(number).name})
         service.ask_to_stop()
 

@@ -11,9 +11,17 @@ from tidemill.cli.failures import CommandFailed
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Server"]
+__all__ = ["AnswerFailed", "Server"]
 
 _API = "/api/v1/"
+
+
+class AnswerFailed(CommandFailed):
+    """The server refused; `status` is the HTTP status."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        self.status = status
+        super().__init__(sentence)
 
 
 class Server:
@@ -105,7 +113,7 @@ def _unreachable(url: str | None, error: Exception) -> str:
     return f"the server at {url} cannot be asked ({reason}); is it running?"
 
 
-def _failure(answer: httpx.Response) -> CommandFailed:
+def _failure(answer: httpx.Response) -> AnswerFailed:
     """The sentence of a problem document."""
     import orjson
 
@@ -113,11 +121,14 @@ def _failure(answer: httpx.Response) -> CommandFailed:
         problem = orjson.loads(answer.content)
         sentence = str(problem["detail"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        return CommandFailed(f"the server answered {answer.status_code} {answer.reason_phrase}")
-    if problem.get("attribute") is not None:
-        sentence += f" ({problem['attribute']})"
+        sentence = f"the server answered {answer.status_code} {answer.reason_phrase}"
+        return AnswerFailed(answer.status_code, sentence)
     places = [_place(one) for one in problem.get("problems") or [] if isinstance(one, dict)]
-    return CommandFailed(": ".join([sentence, "; ".join(places)]) if places else sentence)
+    if places:
+        sentence = f"{sentence}: {'; '.join(places)}"
+    elif problem.get("attribute") is not None:
+        sentence = f"{sentence} ({problem['attribute']})"
+    return AnswerFailed(answer.status_code, sentence)
 
 
 def _place(one: Mapping[str, Any]) -> str:

@@ -143,7 +143,11 @@ def _print_table(rows: Iterable[Mapping[str, Any]], columns: Columns, *, header:
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*_cells([make(row) for make in columns.values()]))
-    console().print(table, soft_wrap=False)
+    screen = console()
+    with screen.capture() as captured:
+        screen.print(table)
+    for line in captured.get().splitlines():
+        typer.echo(line.rstrip())
 
 
 def _cells(values: Sequence[Any]) -> list[Any]:

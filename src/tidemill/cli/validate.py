@@ -80,4 +80,8 @@ def _print_text(verdict: dict[str, Any]) -> None:
         typer.echo(clean(f"warning: {warning}"))
     if verdict["valid"]:
         kinds = ("dags", "triggers", "sources", "subscriptions")
-        typer.echo("valid: " + ", ".join(f"{len(verdict[kind])} {kind}" for kind in kinds))
+        typer.echo("valid: " + ", ".join(_count(verdict[kind], kind) for kind in kinds))
+
+
+def _count(names: list[str], kind: str) -> str:
+    return f"{len(names)} {kind.removesuffix('s') if len(names) == 1 else kind}"

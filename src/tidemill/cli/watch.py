@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
-
-import typer
 
 from tidemill.cli.failures import CommandFailed
 from tidemill.cli.options import Output
-from tidemill.cli.server import Server
+from tidemill.cli.server import AnswerFailed, Server
 from tidemill.cli.terminal import clean, console, print_json, state_style, when
 
 __all__ = ["follow", "follow_all", "until_ended"]
@@ -35,13 +34,16 @@ async def follow(server: Server, run_id: str, output: Output) -> Mapping[str, An
 
 
 async def until_ended(server: Server, run_id: str) -> Mapping[str, Any]:
-    """The run with its tasks when it has ended; a run that is not there yet is waited for."""
+    """The run with its tasks when it has ended; one that is asked for and not yet there is waited for."""
     while True:
-        page = await server.get("runs", before=f"{run_id}~", limit=1)
-        found = next((run for run in page["items"] if run["id"] == run_id), None)
-        if found is not None and found["state"] in _FINAL:
+        try:
             run: Mapping[str, Any] = await server.get("runs", run_id)
-            return run
+        except AnswerFailed as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+        else:
+            if run["state"] in _FINAL:
+                return run
         await asyncio.sleep(_POLL_SECONDS)
 
 
@@ -96,4 +98,3 @@ def _print_line(*words: str) -> None:
 
     line = Text("  ").join(Text(clean(word), style=state_style(word)) for word in words if word)
     console().print(line, soft_wrap=True)
-    typer.echo("", nl=False)

@@ -11,7 +11,7 @@ handed over at or before the newest position read was there to be read.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tidemill.storage.contract import NewRun, RunStore, RunSummary
 
@@ -40,12 +40,12 @@ class Backlog:
     def __init__(self, store: RunStore) -> None:
         self._store = store
         self._queues: dict[str, _Queue] = {}
-        #: Runs taken out of their turn that were not held: they may be in the next hand-over.
-        self._forgotten: set[str] = set()
+        #: Runs taken out of their turn that were not held, with their positions: they may yet be handed over.
+        self._forgotten: dict[str, int] = {}
 
     @property
     def dags(self) -> list[str]:
-        """DAGs that have runs waiting."""
+        """DAGs that have runs waiting, the one that had its turn last comes last."""
         return [dag for dag, queue in self._queues.items() if queue.held or queue.behind]
 
     async def look_back(self) -> None:
@@ -53,7 +53,7 @@ class Backlog:
         for dag in await self._store.queued_dags():
             self._queues.setdefault(dag, _Queue()).behind = True
 
-    def add(self, runs: Iterable[NewRun]) -> None:
+    def add(self, runs: Sequence[NewRun]) -> None:
         """Runs that were just committed."""
         for run in runs:
             queue = self._queues.setdefault(run.dag, _Queue())
@@ -66,7 +66,8 @@ class Backlog:
                 continue
             queue.held.append(run)
             queue.names.add(run.run_id)
-        self._forgotten.clear()
+        if self._forgotten:
+            self._forgotten = {name: at for name, at in self._forgotten.items() if at > runs[-1].position}
 
     async def take(self, dag: str, begun: Iterable[str]) -> NewRun | RunSummary | None:
         """The oldest run of `dag` whose turn it is; `begun` are runs taken before that the database may still call
@@ -76,20 +77,19 @@ class Backlog:
             await self._read(dag, queue, begun)
         if not queue.held:
             return None
+        self._queues[dag] = self._queues.pop(dag)
         run = queue.held.popleft()
         queue.names.discard(run.run_id)
         return run
 
-    def forget(self, run_id: str, dag: str) -> NewRun | RunSummary | None:
-        """Take a run out of its turn (it was cancelled); None when it is not held in memory."""
-        queue = self._queues.get(dag)
-        if queue is None or run_id not in queue.names:
-            self._forgotten.add(run_id)
-            return None
-        run = next(held for held in queue.held if held.run_id == run_id)
-        queue.held.remove(run)
-        queue.names.discard(run_id)
-        return run
+    def forget(self, run: RunSummary) -> None:
+        """Take a queued run out of its turn (it was cancelled)."""
+        queue = self._queues.get(run.dag)
+        if queue is None or run.run_id not in queue.names:
+            self._forgotten[run.run_id] = run.position
+            return
+        queue.held.remove(next(held for held in queue.held if held.run_id == run.run_id))
+        queue.names.discard(run.run_id)
 
     async def _read(self, dag: str, queue: _Queue, begun: Iterable[str]) -> None:
         taken = set(begun)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import orjson
-
-from tidemill.dag.binding import resolve_output
-from tidemill.engine.live import LiveRun, Results
+from tidemill.engine.live import LiveRun
 from tidemill.events.event import Event
 from tidemill.events.lifecycle import run_completed
+from tidemill.runs.output import run_output
 from tidemill.runs.state import RunPhase, TaskState
 
 __all__ = ["completion"]
@@ -25,7 +23,7 @@ def completion(live: LiveRun, at: int) -> Event:
         at_us=at,
         event_source=run.event_source,
         event_id=run.event_id,
-        result=_result(live),
+        result=run_output(state) if state.phase is RunPhase.SUCCEEDED else None,
         error=_error(live),
         parameters=run.parameters,
         started_at=state.started_at,
@@ -35,13 +33,6 @@ def completion(live: LiveRun, at: int) -> Event:
         hop_count=run.hop_count + 1,
         traceparent=run.traceparent,
     )
-
-
-def _result(live: LiveRun) -> bytes | None:
-    if live.state.phase is not RunPhase.SUCCEEDED or live.dag.output is None:
-        return None
-    parameters = orjson.loads(live.run.parameters)
-    return orjson.dumps(resolve_output(live.dag, Results(live.state.results), parameters))
 
 
 def _error(live: LiveRun) -> dict[str, object] | None:

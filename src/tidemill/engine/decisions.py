@@ -1,4 +1,4 @@
-"""What happened becomes decisions: outcomes, due retries, requests and new runs, in the order in which they are dealt with.
+"""What happened becomes decisions: outcomes, due retries, requests and new runs.
 
 Changes live runs and gathers their records; writes nothing and begins nothing.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 
 from prometheus_client import Counter
 
@@ -15,10 +17,10 @@ from tidemill.clock import Clock
 from tidemill.dag.definition import Dag
 from tidemill.engine.backlog import Backlog
 from tidemill.engine.live import LiveRun, empty_dag
-from tidemill.engine.recovery import carried_results, recover
+from tidemill.engine.recovery import DAMAGED, carried_results, recover
 from tidemill.engine.slots import Slots
 from tidemill.engine.versions import Versions
-from tidemill.errors import TidemillError
+from tidemill.errors import StorageError
 from tidemill.runs import decide
 from tidemill.runs.attempts import Outcome, OutcomeKind
 from tidemill.runs.records import Failure
@@ -44,6 +46,7 @@ class Decisions:
         settings: Settings,
         metrics: Metrics,
         random_source: random.Random,
+        root: Path | None,
     ) -> None:
         self.live: dict[str, LiveRun] = {}
         #: Runs with records that were not handed to the store yet.
@@ -60,7 +63,7 @@ class Decisions:
         self._clock = clock
         self._settings = settings
         self._random = random_source
-        self._versions = Versions(dags, store.runs)
+        self._versions = Versions(dags, store.runs, root=root)
         self._backlog = Backlog(store.runs)
         self._active: dict[str, int] = {}
         self._metrics = metrics
@@ -90,29 +93,29 @@ class Decisions:
     # ── outcomes ──
 
     def settle(self, outcome: Outcome, now: int) -> None:
-        """An attempt has ended."""
+        """An attempt has ended; its slot is free already. What nobody waits for any more changes nothing."""
         live = self.live.get(outcome.run_id)
         if live is None:
             return
         index, state = outcome.index, live.state
-        self.slots[live.dag.tasks[index].is_coroutine].release()
         self._count(live.run.dag, outcome.kind)
         if outcome.number != state.attempts[index] or state.tasks[index] is not TaskState.RUNNING:
             return
         at = self._touch(live, now)
         if outcome.kind is OutcomeKind.SUCCEEDED:
             decide.attempt_succeeded(state, index, outcome.result, at, live.records)
-        elif outcome.kind is OutcomeKind.FAILED:
-            self._fail(live, outcome, at)
-        else:
+        elif outcome.kind is OutcomeKind.CANCELLED and state.cancelling:
             decide.attempt_cancelled(state, index, at, live.records)
+        else:
+            self._fail(live, outcome, at)
         self.queue_ready(live)
 
     def _fail(self, live: LiveRun, outcome: Outcome, at: int) -> None:
         due_at = decide.attempt_failed(
             live.state,
             outcome.index,
-            Failure(outcome.error_type, outcome.message, outcome.traceback),
+            # An attempt that was cancelled without our asking has failed like any other.
+            Failure(outcome.error_type or "CancelledError", outcome.message, outcome.traceback),
             at,
             live.records,
             chance=self._random.random(),
@@ -128,6 +131,7 @@ class Decisions:
         if due_at is None:
             logger.warning("task.failed", extra=facts)
         else:
+            live.retrying.append(outcome.index)
             logger.warning("task.retrying", extra={**facts, "delay": (due_at - at) / 1e6})
 
     def _touch(self, live: LiveRun, now: int) -> int:
@@ -150,7 +154,7 @@ class Decisions:
         while ready:
             self.queue(live, ready.popleft())
         if live.held and not live.is_full:
-            self.queue(live, live.held.pop(0))
+            self.queue(live, live.held.popleft())
 
     def queue(self, live: LiveRun, index: int) -> None:
         """A ready or due task waits for a slot."""
@@ -186,39 +190,44 @@ class Decisions:
         if runs:
             self._backlog.add(runs)
 
-    async def admit(self, now: int) -> None:
+    async def admit(self) -> None:
         """Runs whose turn it is begin, as far as `max_active_runs` and `max_live_runs` let them."""
         if self.draining:
             return
-        for dag_id in self._backlog.dags:
+        turns = deque(self._backlog.dags)
+        while turns and len(self.live) < self._settings.max_live_runs:
+            dag_id = turns.popleft()
             dag = self._dags.get(dag_id)
-            limit = dag.max_active_runs if dag is not None else 1
-            while self._active.get(dag_id, 0) < limit and len(self.live) < self._settings.max_live_runs:
-                run = await self._backlog.take(dag_id, self.live)
-                if run is None:
-                    break
-                await self._begin(run, now)
+            if self._active.get(dag_id, 0) >= (dag.max_active_runs if dag is not None else 1):
+                continue
+            run = await self._backlog.take(dag_id, self.live)
+            if run is not None:
+                await self._begin(run)
+                turns.append(dag_id)
 
-    async def _begin(self, run: NewRun | RunSummary, now: int) -> None:
+    async def _begin(self, run: NewRun | RunSummary) -> None:
         try:
             dag = self._versions.loaded(run.dag, run.version) or await self._versions.find(
                 run.dag, run.version
             )
-            live = LiveRun(run, dag, RunState(run.run_id, dag))
+            live = LiveRun(run, dag, RunState(run.run_id, dag, run.parameters))
             carried = await carried_results(self._store, run) if run.trigger == "retry" else None
             if dag.needs_event:
                 logged = await self._store.log.get(run.position)
                 live.event = logged.event if logged is not None else None
-        except TidemillError as error:
+        except StorageError:
+            raise
+        except DAMAGED as error:
             logger.exception("run.abandoned", extra={"run_id": run.run_id, "error": str(error)})
             dag = empty_dag(run)
             live = LiveRun(run, dag, RunState(run.run_id, dag))
             self._enter(live)
-            decide.refuse(live.state, f"the run cannot start: {error}", self._touch(live, now), live.records)
+            at = self._touch(live, self._clock.now_us())
+            decide.refuse(live.state, f"the run cannot start: {error}", at, live.records)
             return
         self._enter(live)
         logger.info("run.started", extra={"run_id": run.run_id, "dag": run.dag})
-        decide.start(live.state, self._touch(live, now), live.records, carried=carried)
+        decide.start(live.state, self._touch(live, self._clock.now_us()), live.records, carried=carried)
         self.queue_ready(live)
 
     def _enter(self, live: LiveRun) -> None:
@@ -227,14 +236,16 @@ class Decisions:
 
     # ── requests ──
 
-    async def carry_out_requests(self, now: int) -> None:
+    async def carry_out_requests(self) -> None:
         """Cancel what somebody asked to cancel."""
         for request in await self._store.runs.requests():
             if request.id in self.answered:
                 continue
-            live = self.live.get(request.run_id) or await self._queued(request.run_id)
+            live = None
+            if request.kind == "cancel":
+                live = self.live.get(request.run_id) or await self._queued(request.run_id)
             if live is not None:
-                at = self._touch(live, now)
+                at = self._touch(live, self._clock.now_us())
                 stops = decide.cancel(live.state, request.by, at, live.records)
                 if not live.records:
                     self.touched.remove(live)
@@ -245,8 +256,8 @@ class Decisions:
         run = await self._store.runs.get(run_id)
         if run is None or run.state in FINAL_RUN_STATES or run.state != RunPhase.QUEUED:
             return None
-        self._backlog.forget(run_id, run.dag)
+        self._backlog.forget(run)
         dag = self._versions.loaded(run.dag, run.version) or empty_dag(run)
-        live = LiveRun(run, dag, RunState(run_id, dag))
+        live = LiveRun(run, dag, RunState(run_id, dag, run.parameters))
         self._enter(live)
         return live

@@ -15,17 +15,19 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from tidemill.clock import Clock
 from tidemill.dag.definition import Dag
 from tidemill.engine.completion import completion
 from tidemill.engine.decisions import Decisions
 from tidemill.engine.live import LiveRun
-from tidemill.errors import CursorMoved, StoreUnavailable, TidemillError
+from tidemill.engine.slots import Slots
+from tidemill.errors import CursorMoved, StoreUnavailable, TaskFailed
 from tidemill.events.event import Event
 from tidemill.runs.attempts import Executor, Outcome, OutcomeKind
 from tidemill.runs.records import encode
-from tidemill.runs.state import FINAL_RUN_STATES, TaskState
+from tidemill.runs.state import FINAL_RUN_STATES
 from tidemill.settings import Settings
 from tidemill.storage.contract import Recorded, RunEnd, Store
 from tidemill.telemetry.metrics import Metrics
@@ -36,10 +38,11 @@ logger = logging.getLogger(__name__)
 
 #: Pauses before a batch that could not be committed is handed in again, in seconds; the last one repeats.
 _COMMIT_RETRY_SECONDS = (0.05, 0.2, 1.0, 5.0)
-_DRAIN_CHECK_SECONDS = 0.02
+#: Longest message of a failure that is ours to word.
+_MESSAGE = 4096
 
-#: A run, its row on its way to the disk, and the tasks that start when it is there.
-_Flight = list[tuple[LiveRun, Recorded, list[int]]]
+#: A run, its row on its way to the disk, and the tasks that start or wait for their retry when it is there.
+_Flight = list[tuple[LiveRun, Recorded, list[int], list[int]]]
 
 
 class Engine:
@@ -55,7 +58,9 @@ class Engine:
         settings: Settings,
         metrics: Metrics,
         random_source: random.Random | None = None,
+        root: Path | None = None,
     ) -> None:
+        """`root` is the project's folder, where older versions of workflow files find the modules beside them."""
         self._store = store
         self._clock = clock
         #: By `TaskNode.is_coroutine`.
@@ -67,11 +72,15 @@ class Engine:
             settings=settings,
             metrics=metrics,
             random_source=random_source or random.Random(),  # noqa: S311 - spreads retries, guards nothing
+            root=root,
         )
-        self._outcomes: list[Outcome] = []
+        self._reports = {kind: partial(self._report, slots) for kind, slots in self._decisions.slots.items()}
+        self._outcomes: list[tuple[Slots, Outcome]] = []
         self._due: list[tuple[LiveRun, int]] = []
         self._requests = True
         self._flight: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
+        self._drained: asyncio.Future[None] | None = None
         self._woken = True
         self._wake: asyncio.Future[None] | None = None
 
@@ -90,16 +99,26 @@ class Engine:
         """Tasks that wait for a slot."""
         return sum(slots.waiting for slots in self._decisions.slots.values())
 
+    @property
+    def is_waiting(self) -> bool:
+        """True while there is nothing to decide; attempts may be running, and decisions on their way to the disk."""
+        return not self._woken and self._wake is not None and not self._wake.done()
+
+    @property
+    def is_idle(self) -> bool:
+        """True while there is nothing to decide and nothing on its way to the disk; attempts may be running."""
+        return self._flight is None and self.is_waiting
+
     async def recover(self) -> None:
         """Read back what was live when the last process ended; call once before `run`."""
         self._store.runs.new_runs.listen(self._notify)
         self._store.runs.new_requests.listen(self._notify_request)
         await self._decisions.recover()
         for live in self._decisions.live.values():
-            self._set_timers(live)
+            self._set_timers(live, list(live.state.retry_at))
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until cancelled; raises what makes it impossible to go on."""
         try:
             while True:
                 if not self._woken:
@@ -108,19 +127,29 @@ class Engine:
                 self._woken = False
                 await self._decide()
                 self._take_off()
+                self._tell_drained()
         finally:
             if self._flight is not None:
                 self._flight.cancel()
+            if self._drained is not None and not self._drained.done():
+                self._drained.set_result(None)
 
     async def drain(self) -> None:
-        """Start nothing new and return when no attempt runs and everything is on disk."""
+        """Start nothing new and return when no attempt runs and everything is on disk, or `run` has ended."""
         self._decisions.draining = True
-        while self.running_tasks or self._outcomes or self._flight is not None or self._decisions.touched:
-            await self._clock.sleep(_DRAIN_CHECK_SECONDS)
+        self._drained = asyncio.get_running_loop().create_future()
+        self._notify()
+        await self._drained
 
-    def report(self, outcome: Outcome) -> None:
+    def _tell_drained(self) -> None:
+        if self._drained is None or self._drained.done() or self._outcomes or self.running_tasks:
+            return
+        if self._flight is None and not (self._decisions.touched or self._decisions.answered):
+            self._drained.set_result(None)
+
+    def _report(self, slots: Slots, outcome: Outcome) -> None:
         """An executor tells what came of an attempt."""
-        self._outcomes.append(outcome)
+        self._outcomes.append((slots, outcome))
         self._notify()
 
     def _notify(self) -> None:
@@ -136,11 +165,12 @@ class Engine:
     # ── deciding ──
 
     async def _decide(self) -> None:
-        if self._flight is not None and self._flight.done():
-            self._flight.result()  # a commit that can never succeed ends the stage
+        if self._failure is not None:
+            raise self._failure  # a commit that can never succeed ends the stage
         decisions, now = self._decisions, self._clock.now_us()
         outcomes, self._outcomes = self._outcomes, []
-        for outcome in outcomes:
+        for slots, outcome in outcomes:
+            slots.release()
             decisions.settle(outcome, now)
         due, self._due = self._due, []
         for live, index in due:
@@ -149,9 +179,10 @@ class Engine:
         if self._requests:
             self._requests = False
             self._store.runs.new_requests.take()
-            await decisions.carry_out_requests(now)
-        await decisions.admit(now)
-        decisions.start_tasks(now)
+            await decisions.carry_out_requests()
+        await decisions.admit()
+        # Not `now`: attempts may have begun and ended while the database was read.
+        decisions.start_tasks(self._clock.now_us())
 
     # ── committing ──
 
@@ -163,10 +194,9 @@ class Engine:
         answered, decisions.answered = decisions.answered, []
         stops, decisions.stops = decisions.stops, []
         flight = [self._row(live) for live in touched]
-        self._flight = asyncio.get_running_loop().create_task(self._commit(flight, answered))
-        self._flight.add_done_callback(partial(self._land, flight, stops))
+        self._flight = asyncio.get_running_loop().create_task(self._fly(flight, answered, stops))
 
-    def _row(self, live: LiveRun) -> tuple[LiveRun, Recorded, list[int]]:
+    def _row(self, live: LiveRun) -> tuple[LiveRun, Recorded, list[int], list[int]]:
         state = live.state
         summary: RunEnd | None = None
         events: tuple[Event, ...] = ()
@@ -176,26 +206,44 @@ class Engine:
             if state.phase in FINAL_RUN_STATES:
                 events = (completion(live, live.at),)
         row = Recorded(live.run_id, state.sequence, live.at, encode(live.records), summary, events)
-        starting = live.starting
+        starting, retrying = live.starting, live.retrying
         state.sequence += 1
         live.records, live.starting = [], []
-        return live, row, starting
+        if retrying:
+            live.retrying = []
+        return live, row, starting, retrying
 
-    async def _commit(self, flight: _Flight, answered: Sequence[int]) -> None:
-        rows = [row for _, row, _ in flight]
+    async def _fly(
+        self, flight: _Flight, answered: Sequence[int], stops: Sequence[tuple[LiveRun, int]]
+    ) -> None:
+        try:
+            await self._commit([row for _, row, _, _ in flight], answered)
+            self._flight = None
+            for live, index in stops:
+                self._executors[live.dag.tasks[index].is_coroutine].cancel(live.run_id, index)
+            for live, row, starting, retrying in flight:
+                self._act(live, row, starting, retrying)
+            self._take_off()
+            self._tell_drained()
+        except Exception as error:  # nobody awaits this task: `_decide` raises it
+            self._failure = error
+            self._notify()
+
+    async def _commit(self, rows: Sequence[Recorded], answered: Sequence[int]) -> None:
         failures = 0
         while True:
             try:
                 if rows:
                     await self._store.runs.record(rows)
+                    rows = ()
                 if answered:
                     await self._store.runs.answer(answered)
                 return
             except CursorMoved:
                 # Either an earlier try was committed and its answer lost, or somebody else writes these runs.
-                if not await self._is_recorded(rows[0]):
+                if not rows or not await self._is_recorded(rows[0]):
                     raise
-                rows = []
+                rows = ()
             except StoreUnavailable:
                 delay = _COMMIT_RETRY_SECONDS[min(failures, len(_COMMIT_RETRY_SECONDS) - 1)]
                 failures += 1
@@ -205,24 +253,13 @@ class Engine:
         history = await self._store.runs.history(row.run_id)
         return (row.sequence, row.at, row.body) in history
 
-    def _land(self, flight: _Flight, stops: Sequence[tuple[LiveRun, int]], task: asyncio.Task[None]) -> None:
-        if task.cancelled() or task.exception() is not None:
-            self._notify()  # `_decide` raises it
-            return
-        self._flight = None
-        for live, index in stops:
-            self._executors[live.dag.tasks[index].is_coroutine].cancel(live.run_id, index)
-        for live, row, starting in flight:
-            self._act(live, row, starting)
-        self._take_off()
-
     # ── acting: everything below is on disk ──
 
-    def _act(self, live: LiveRun, row: Recorded, starting: list[int]) -> None:
+    def _act(self, live: LiveRun, row: Recorded, starting: list[int], retrying: list[int]) -> None:
         for index in starting:
             self._start(live, index)
-        if live.state.retry_at:
-            self._set_timers(live)
+        if retrying:
+            self._set_timers(live, retrying)
         if row.summary is not None and row.summary.ended_at is not None:
             self._decisions.leave(live)
             facts = {"run_id": live.run_id, "dag": live.run.dag, "state": row.summary.state}
@@ -230,32 +267,27 @@ class Engine:
             self._notify()  # its place is free
 
     def _start(self, live: LiveRun, index: int) -> None:
-        if live.state.cancelling or live.state.tasks[index] is not TaskState.RUNNING:
-            kind, error = OutcomeKind.CANCELLED, None
-        else:
+        kind = live.dag.tasks[index].is_coroutine
+        outcome = Outcome(live.run_id, index, live.state.attempts[index], OutcomeKind.CANCELLED)
+        if not live.state.cancelling:
             try:
                 attempt = live.attempt(index)
-            except TidemillError as raised:  # an argument refers to what a result does not have
-                kind, error = OutcomeKind.FAILED, raised
+            except TaskFailed as error:  # an argument refers to what a result does not have
+                outcome.kind, outcome.permanent = OutcomeKind.FAILED, True
+                outcome.error_type, outcome.message = error.error_type, _printable(error.message)
+            except Exception as error:  # what the user's own types raise when parameters are made of them
+                outcome.kind, outcome.permanent = OutcomeKind.FAILED, True
+                outcome.error_type, outcome.message = type(error).__name__, _printable(str(error))
             else:
-                self._executors[attempt.node.is_coroutine].start(attempt, self.report)
+                self._executors[kind].start(attempt, self._reports[kind])
                 return
-        self.report(
-            Outcome(
-                live.run_id,
-                index,
-                live.state.attempts[index],
-                kind,
-                error_type=type(error).__name__ if error else "",
-                message=str(error) if error else "",
-                permanent=True,
-            )
-        )
+        self._reports[kind](outcome)
 
-    def _set_timers(self, live: LiveRun) -> None:
+    def _set_timers(self, live: LiveRun, retrying: Sequence[int]) -> None:
         now = self._clock.now_us()
-        for index, due_at in live.state.retry_at.items():
-            if index not in live.timers:
+        for index in retrying:
+            due_at = live.state.retry_at.get(index)
+            if due_at is not None and index not in live.timers:
                 delay = (due_at - now) / 1_000_000
                 live.timers[index] = self._clock.call_later(delay, partial(self._wake_task, live, index))
 
@@ -263,3 +295,7 @@ class Engine:
         live.timers.pop(index, None)
         self._due.append((live, index))
         self._notify()
+
+
+def _printable(text: str) -> str:
+    return text[:_MESSAGE].encode("utf-8", "backslashreplace").decode()

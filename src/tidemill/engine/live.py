@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-
-import orjson
 
 from tidemill.clock import Wakeup
 from tidemill.dag.binding import resolve
@@ -17,29 +16,12 @@ from tidemill.dag.parameters import Parameters
 from tidemill.events.event import Event
 from tidemill.events.lifecycle import Type
 from tidemill.runs.attempts import Attempt
+from tidemill.runs.output import Results
 from tidemill.runs.records import Record
 from tidemill.runs.state import RunPhase, RunState
 from tidemill.storage.contract import NewRun, RunSummary
 
-__all__ = ["LiveRun", "Results", "empty_dag"]
-
-
-class Results(Mapping[int, Any]):
-    """Results decoded anew for each reader, so that no task sees what another one changed."""
-
-    __slots__ = ("_texts",)
-
-    def __init__(self, texts: dict[int, bytes]) -> None:
-        self._texts = texts
-
-    def __getitem__(self, index: int) -> Any:
-        return orjson.loads(self._texts[index])
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._texts)
-
-    def __len__(self) -> int:
-        return len(self._texts)
+__all__ = ["LiveRun", "empty_dag"]
 
 
 @dataclass(slots=True, eq=False)
@@ -57,8 +39,10 @@ class LiveRun:
     records: list[Record] = field(default_factory=list)
     #: Tasks whose start is in `records`.
     starting: list[int] = field(default_factory=list)
+    #: Tasks whose retry is in `records`.
+    retrying: list[int] = field(default_factory=list)
     #: Ready tasks held back by `max_active_tasks`.
-    held: list[int] = field(default_factory=list)
+    held: deque[int] = field(default_factory=deque)
     #: Retries that wait for their time.
     timers: dict[int, Wakeup] = field(default_factory=dict)
     #: The phase that the summary row shows.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 
 from tidemill.dag.definition import Dag
-from tidemill.errors import DefinitionError, NotFound
+from tidemill.errors import DefinitionError, NotFound, Problem
 from tidemill.project.workflows import load_source
 from tidemill.runs.view import encode_graph
 from tidemill.storage.contract import RunStore
@@ -16,15 +18,21 @@ __all__ = ["Versions"]
 class Versions:
     """Finds the `Dag` of a (DAG, version)."""
 
-    def __init__(self, dags: Mapping[str, Dag], store: RunStore) -> None:
+    def __init__(self, dags: Mapping[str, Dag], store: RunStore, *, root: Path | None) -> None:
         self._store = store
+        #: Where kept sources find the modules beside them.
+        self._root = root
         self._known: dict[tuple[str, str], Dag] = {(dag.dag_id, dag.version): dag for dag in dags.values()}
         self._dags = dags
 
     async def save(self) -> None:
         """Keep every loaded version with its source, so that its runs can end on it after the files change."""
-        for dag in self._dags.values():
-            await self._store.save_version(dag.dag_id, dag.version, dag.file, dag.source, encode_graph(dag))
+        await asyncio.gather(  # one commit
+            *(
+                self._store.save_version(dag.dag_id, dag.version, dag.file, dag.source, encode_graph(dag))
+                for dag in self._dags.values()
+            )
+        )
 
     def loaded(self, dag_id: str, version: str) -> Dag | None:
         """The definition when it needs no reading."""
@@ -42,8 +50,9 @@ class Versions:
         if kept is None:
             raise NotFound("version", f"{dag_id}@{version}")
         file, source, _ = kept
-        dag = load_source(source, file, dag_id)
+        dag = load_source(source, file, dag_id, root=self._root)
         if dag.version != version:
-            raise DefinitionError([])
+            reason = f"the kept source of {dag_id}@{version} now makes another graph ({dag.version})"
+            raise DefinitionError([Problem(file, 0, reason)])
         self._known[dag_id, version] = dag
         return dag

@@ -26,9 +26,10 @@ def succeeded(attempt: Attempt, result: Any, max_bytes: int) -> Outcome:
         return Outcome(attempt.run_id, attempt.node.index, attempt.number, OutcomeKind.SUCCEEDED)
     try:
         text = orjson.dumps(result, default=_to_json)
-    except TypeError as error:
+    except Exception as error:  # TypeError, and whatever the value's own conversion raises
+        reason = _text_of(error.__cause__ or error)
         return _failure(
-            attempt, "ResultNotJson", f"{error}; return JSON values or pydantic models", permanent=True
+            attempt, "ResultNotJson", f"{reason}; return JSON values or pydantic models", permanent=True
         )
     if len(text) > max_bytes:
         detail = (
@@ -47,7 +48,7 @@ def failed(attempt: Attempt, error: BaseException) -> Outcome:
         attempt.number,
         OutcomeKind.FAILED,
         error_type=type(error).__name__,
-        message=_clean(str(error))[:_MESSAGE],
+        message=_text_of(error),
         traceback=_clean(shown)[-_TRACEBACK:],
         permanent=isinstance(error, DoNotRetry),
         retry_after=error.seconds if isinstance(error, RetryAfter) else None,
@@ -84,6 +85,14 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(value)
     raise TypeError(f"a {type(value).__name__} is not a JSON value")
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as broken:  # the user's own class
+        text = f"(its text cannot be made: {type(broken).__name__})"
+    return _clean(text[:_MESSAGE])
 
 
 def _clean(text: str) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from tidemill.runs.attempts import Attempt, Outcome
+from tidemill.clock import Clock, SystemClock
 from tidemill.executors.result import cancelled, failed, succeeded, timed_out
+from tidemill.executors.threads import Threads
+from tidemill.runs.attempts import Attempt, Outcome
 
 __all__ = ["ThreadExecutor"]
 
@@ -20,20 +22,25 @@ __all__ = ["ThreadExecutor"]
 class ThreadExecutor:
     """See `Executor`."""
 
-    def __init__(self, *, workers: int, max_result_bytes: int) -> None:
+    def __init__(self, *, workers: int, max_result_bytes: int, clock: Clock | None = None) -> None:
         self._max_result_bytes = max_result_bytes
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="task")
+        self._clock = clock or SystemClock()
+        self._threads: Threads[Outcome] = Threads(workers, name="task")
         self._running: dict[tuple[str, int], asyncio.Task[Outcome]] = {}
+        self._closed = False
         self._loop = asyncio.get_running_loop()
 
     def start(self, attempt: Attempt, report: Callable[[Outcome], None]) -> None:
+        if self._closed:
+            return
         key = (attempt.run_id, attempt.node.index)
         task = self._loop.create_task(self._wait(attempt))
         self._running[key] = task
 
         def ended(task: asyncio.Task[Outcome]) -> None:
             del self._running[key]
-            report(cancelled(attempt) if task.cancelled() else task.result())
+            if not self._closed:
+                report(cancelled(attempt) if task.cancelled() else task.result())
 
         task.add_done_callback(ended)
 
@@ -43,20 +50,30 @@ class ThreadExecutor:
             task.cancel()
 
     async def close(self) -> None:
+        self._closed = True
         running = list(self._running.values())
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     async def _wait(self, attempt: Attempt) -> Outcome:
-        context = contextvars.copy_context()
-        future = self._loop.run_in_executor(self._pool, context.run, self._invoke, attempt)
+        # Functions called by the task see the context of this attempt, and what they set ends with it.
+        invoke = partial(contextvars.copy_context().run, self._invoke, attempt)
+        future = asyncio.wrap_future(self._threads.submit(invoke))
         timeout = attempt.node.timeout
+        if timeout is None:
+            return await future
         try:
-            async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
-                return await future
-        except TimeoutError:
+            async with asyncio.timeout(None) as deadline:
+                timer = self._clock.call_later(
+                    timeout.total_seconds(), lambda: deadline.reschedule(self._loop.time())
+                )
+                try:
+                    return await future
+                finally:
+                    timer.cancel()
+        except TimeoutError:  # never the function's own: that is an outcome
             return timed_out(attempt)
 
     def _invoke(self, attempt: Attempt) -> Outcome:

@@ -16,6 +16,9 @@ from tidemill.project.trigger_file import TriggerEntry
 
 __all__ = ["build_trigger"]
 
+#: What stands in place of a trigger's name for runs that no trigger started.
+_OUR_NAMES = frozenset({"manual", "retry", "schedule"})
+
 
 def build_trigger(entry: Entry, dags: Mapping[str, Dag], *, excused: Callable[[str], bool]) -> Trigger | None:
     """The entry's trigger; None when something is wrong with it, with every problem noted.
@@ -30,6 +33,8 @@ def build_trigger(entry: Entry, dags: Mapping[str, Dag], *, excused: Callable[[s
     dag = _dag(entry, dags, excused)
     arguments = check_arguments(entry, dag, parameters) if dag else None
     check_examples(entry, rule, arguments)
+    if form is not None and form.name in _OUR_NAMES:
+        entry.problem("/name", f"{form.name!r} is what runs asked for by hand or by the clock carry; take another")
     if form is None or rule is None or len(entry.problems) > before:
         return None
     return Trigger(

@@ -5,7 +5,8 @@ Each trigger that matches gets exactly one disposition: a run, or the dead lette
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,9 +65,11 @@ class Routes:
         event = logged.event
         addressed = _ADDRESSED.get(event.type)
         if addressed is not None:
-            self._start_addressed(logged, addressed, at, into)
+            with _contained(logged, addressed, at, into):
+                self._start_addressed(logged, addressed, at, into)
         for name in self._triggers.match(event):
-            self._start(self._by_name[name], logged, at, into)
+            with _contained(logged, name, at, into):
+                self._start(self._by_name[name], logged, at, into)
         for name in self._subscriptions.match(event):
             into.deliveries.append(Delivery(subscription=name, position=logged.position, due_at=at))
 
@@ -97,13 +100,24 @@ class Routes:
         if dag is None:
             _dead_letter(logged, trigger, "unknown_dag", f"there is no DAG {event.subject!r}", at, into)
             return
-        values: Mapping[str, Any] = event.data.get("parameters") or {} if trigger != "schedule" else {}
+        asked = event.data.get("parameters") if isinstance(event.data, dict) else None
+        values: Mapping[str, Any] = asked if isinstance(asked, dict) else {}
         try:
             parameters = dag.parameters.validate(values)
         except ParameterError as error:
             _dead_letter(logged, trigger, "invalid_parameters", str(error), at, into)
         else:
             _add_run(dag, trigger, logged, parameters, at, into)
+
+
+@contextmanager
+def _contained(logged: LoggedEvent, trigger: str, at: int, into: Routed) -> Iterator[None]:
+    """No event stops the stage: what nobody thought of becomes a dead letter like everything else."""
+    try:
+        yield
+    except Exception as error:
+        detail = f"a mistake of ours: {type(error).__name__}: {error}"
+        _dead_letter(logged, trigger, "routing_failed", detail, at, into)
 
 
 def _add_run(
@@ -151,8 +165,9 @@ def _dead_letter(logged: LoggedEvent, trigger: str, code: str, detail: str, at: 
 
 def _hops(event: Event) -> int:
     hops = event.extensions.get("hopcount", 0)
-    if isinstance(hops, str) and hops.isdecimal() and len(hops) < 10:
-        return int(hops)  # the HTTP and Kafka bindings carry extensions as text
+    if isinstance(hops, str) and hops.isdecimal():
+        # The HTTP and Kafka bindings carry extensions as text; ten digits are too many hops in any case.
+        return int(hops.lstrip("0")[:10] or 0)
     return hops if isinstance(hops, int) and not isinstance(hops, bool) and hops > 0 else 0
 
 

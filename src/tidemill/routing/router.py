@@ -37,14 +37,23 @@ class Router:
         self._clock = clock
         self._routes = Routes(project, max_hops=max_hops)
         self._committed = store.log.routed
+        #: How far events were looked at.
+        self._position = self._committed
         self._flight: asyncio.Task[None] | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """True when every event of the log has been looked at and nothing is on its way to the disk."""
+        return self._flight is None and self._position >= self._store.log.head
+
     async def run(self) -> None:
-        """Route until cancelled."""
+        """Route until cancelled; raises what makes it impossible to go on."""
         log, position = self._store.log, self._committed
         try:
             while True:
-                await log.wait_for_event(position)
+                if log.head <= position:
+                    await self._land()  # nothing to match meanwhile, and a failure must not wait for an event
+                    await log.wait_for_event(position)
                 events = await log.read(position, _BATCH)
                 routed, at = Routed(), self._clock.now_us()
                 for count, logged in enumerate(events, 1):
@@ -55,6 +64,7 @@ class Router:
                 await self._land()
                 if not routed.is_empty or position - self._committed >= _IDLE_EVENTS:
                     self._take_off(routed, position)
+                self._position = position
         finally:
             if self._flight is not None:
                 self._flight.cancel()

@@ -65,4 +65,7 @@ class Executor(Protocol):
         """Ask a running attempt to stop; its outcome is still reported. Unknown attempts are ignored."""
 
     async def close(self) -> None:
-        """Cancel what runs and wait until it has ended."""
+        """Cancel what runs and wait until it has ended, as far as it can be ended.
+
+        Outcomes are not reported from here on: attempts that are cut off are lost, and begin again after a restart.
+        """

@@ -7,6 +7,9 @@ command to begin that attempt, a `TaskRetrying` one to wake up at `due_at`, a `R
 
 from __future__ import annotations
 
+import math
+
+from tidemill.runs.output import output_problem
 from tidemill.runs.records import (
     CancelRequested,
     Failure,
@@ -35,6 +38,9 @@ __all__ = [
     "start_task",
 ]
 
+#: Longest delay a task may ask for, in seconds (ten years): beyond lies what no clock can carry.
+_MAX_DELAY = 315_360_000.0
+
 
 def start(state: RunState, at: int, into: list[Record], *, carried: dict[str, bytes] | None = None) -> None:
     """The run leaves the queue. `carried` are results that an earlier run of the same work already has."""
@@ -42,7 +48,6 @@ def start(state: RunState, at: int, into: list[Record], *, carried: dict[str, by
     if carried:
         for node in state.dag.tasks:
             if node.task_id in carried and state.tasks[node.index] is TaskState.READY:
-                state.ready.remove(node.index)
                 _add(state, TaskSucceeded(node.task_id, 0, carried[node.task_id]), at, into)
     _end_if_done(state, at, into)
 
@@ -78,7 +83,7 @@ def attempt_failed(
 ) -> int | None:
     """An attempt raised or timed out; returns when the next one is due, None when there is none.
 
-    `chance` in [0, 1) spreads retries; `retry_after` seconds is the task's own wish.
+    `chance` in [0, 1) spreads retries; `retry_after` seconds is the task's own wish, as far as it is a time.
     """
     node = state.dag.tasks[index]
     attempt = state.attempts[index]
@@ -91,7 +96,7 @@ def attempt_failed(
         _add(state, TaskFailed(node.task_id, attempt, failure), at, into)
         _end_if_done(state, at, into)
         return None
-    due_at = at + round((delay if retry_after is None else retry_after) * 1_000_000)
+    due_at = at + math.ceil(_wished(delay, retry_after) * 1_000_000)
     _add(state, TaskRetrying(node.task_id, attempt, failure, due_at), at, into)
     return due_at
 
@@ -120,21 +125,20 @@ def recover(state: RunState, at: int, into: list[Record], *, max_recoveries: int
     if not lost:
         return
     _add(state, RunRecovered(), at, into)
-    if state.recoveries > max_recoveries:
-        abandon(
-            state,
-            f"quarantined: the process died {state.recoveries} times while this run was running",
-            at,
-            into,
-        )
-        return
+    reason = f"quarantined: the process died {state.recoveries} times while this run was running"
+    is_suspect = state.recoveries > max_recoveries and not state.cancelling
     for index in lost:
-        node = state.dag.tasks[index]
+        task, attempt = state.dag.tasks[index].task_id, state.attempts[index]
         if state.cancelling:
-            _add(state, TaskCancelled(node.task_id, state.attempts[index]), at, into)
+            _add(state, TaskCancelled(task, attempt), at, into)
+        elif is_suspect:
+            _add(state, TaskFailed(task, attempt, Failure("Quarantined", reason)), at, into)
         else:
-            _add(state, TaskLost(node.task_id, state.attempts[index]), at, into)
-    _end_if_done(state, at, into)
+            _add(state, TaskLost(task, attempt), at, into)
+    if is_suspect:
+        abandon(state, reason, at, into)
+    else:
+        _end_if_done(state, at, into)
 
 
 def refuse(state: RunState, reason: str, at: int, into: list[Record]) -> None:
@@ -144,7 +148,8 @@ def refuse(state: RunState, reason: str, at: int, into: list[Record]) -> None:
 
 
 def abandon(state: RunState, reason: str, at: int, into: list[Record]) -> None:
-    """The run cannot go on, whatever its tasks are doing."""
+    """The run cannot go on, whatever its tasks are doing: those that have not ended are cancelled with it."""
+    reason = reason.encode("utf-8", "backslashreplace").decode()  # lone surrogates cannot be stored
     _add(state, RunEnded(RunPhase.FAILED, reason), at, into)
 
 
@@ -158,8 +163,17 @@ def _end_if_done(state: RunState, at: int, into: list[Record]) -> None:
         return
     if state.unhappy:
         ended = RunEnded(RunPhase.FAILED, "")
-    elif state.cancelling and TaskState.CANCELLED in state.tasks:
+    elif state.cancelling and (state.phase is RunPhase.QUEUED or TaskState.CANCELLED in state.tasks):
         ended = RunEnded(RunPhase.CANCELLED, "")
+    elif (problem := output_problem(state)) is not None:
+        abandon(state, problem, at, into)
+        return
     else:
         ended = RunEnded(RunPhase.SUCCEEDED, "")
     _add(state, ended, at, into)
+
+
+def _wished(delay: float, retry_after: float | None) -> float:
+    if retry_after is None or math.isnan(retry_after):
+        return min(delay, _MAX_DELAY)
+    return min(max(0.0, retry_after), _MAX_DELAY)

@@ -97,6 +97,7 @@ class RunState:
         "ended_at",
         "errors",
         "lost",
+        "parameters",
         "phase",
         "ready",
         "reason",
@@ -113,9 +114,11 @@ class RunState:
         "unhappy",
     )
 
-    def __init__(self, run_id: str, dag: Dag) -> None:
+    def __init__(self, run_id: str, dag: Dag, parameters: bytes = b"{}") -> None:
         self.run_id = run_id
         self.dag = dag
+        #: JSON text; what the DAG returns may refer to them.
+        self.parameters = parameters
         self.phase = RunPhase.QUEUED
         #: Number of the next history row.
         self.sequence = 0
@@ -131,7 +134,7 @@ class RunState:
         self.lost: dict[int, int] = {}
         #: Upstream tasks per task that have not succeeded yet.
         self.remaining = [len(node.upstream) for node in dag.tasks]
-        #: Tasks that may start, in the order in which they became ready.
+        #: Tasks that became ready, in that order, until somebody takes them out to let them wait for a slot.
         self.ready: deque[int] = deque()
         #: Results as JSON text.
         self.results: dict[int, bytes] = {}
@@ -159,6 +162,8 @@ def _task_succeeded(state: RunState, record: records.TaskSucceeded, at: int) -> 
     if (state.tasks[index] is TaskState.READY) == (record.attempt != 0):
         raise _misfit(state, record, index)
     _expect_attempt(state, index, record)
+    if not record.attempt:
+        state.ready.remove(index)
     _move(state, index, TaskState.SUCCEEDED, record)
     state.results[index] = record.result
     _release_downstream(state, index)
@@ -176,6 +181,8 @@ def _task_started(state: RunState, record: records.TaskStarted, at: int) -> None
 def _task_retrying(state: RunState, record: records.TaskRetrying, at: int) -> None:
     index = _index(state, record)
     _expect_attempt(state, index, record)
+    if state.cancelling:
+        raise _misfit(state, record, index)
     _move(state, index, TaskState.RETRYING, record)
     state.errors[index] = record.failure
     state.retry_at[index] = record.due_at
@@ -184,6 +191,8 @@ def _task_retrying(state: RunState, record: records.TaskRetrying, at: int) -> No
 def _task_failed(state: RunState, record: records.TaskFailed, at: int) -> None:
     index = _index(state, record)
     _expect_attempt(state, index, record)
+    if state.cancelling:
+        raise _misfit(state, record, index)
     _move(state, index, TaskState.FAILED, record)
     state.errors[index] = record.failure
     state.unhappy = True
@@ -234,6 +243,7 @@ def _run_ended(state: RunState, record: records.RunEnded, at: int) -> None:
     match record.state:
         case RunPhase.SUCCEEDED:
             fits = state.phase in _BEGUN and not state.unfinished and not state.unhappy
+            fits = fits and not (state.cancelling and TaskState.CANCELLED in state.tasks)
         case RunPhase.CANCELLED:
             fits = state.phase not in FINAL_RUN_STATES and state.cancelling and not state.unfinished
         case RunPhase.FAILED:

@@ -10,7 +10,7 @@ import orjson
 from tidemill.dag.definition import Dag
 from tidemill.runs import records
 from tidemill.runs.records import decode
-from tidemill.runs.state import FINAL_TASK_STATES, RunPhase, TaskState
+from tidemill.runs.state import FINAL_RUN_STATES, FINAL_TASK_STATES, RunPhase, TaskState
 
 __all__ = ["TaskView", "decode_graph", "encode_graph", "task_views"]
 
@@ -90,12 +90,16 @@ def _change(view: TaskView, record: records.Record, at: int) -> None:
 
 
 def _derive(view: TaskView, above: Sequence[TaskView], phase: RunPhase, cancelling: bool) -> None:
-    if view.state in FINAL_TASK_STATES or view.state is TaskState.RUNNING:
+    has_ended = phase in FINAL_RUN_STATES
+    if view.state in FINAL_TASK_STATES or (view.state is TaskState.RUNNING and not has_ended):
         return
     if any(task.state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED) for task in above):
         view.state = TaskState.UPSTREAM_FAILED
-    elif cancelling:
-        view.state = TaskState.CANCELLED
-    elif view.state is TaskState.PENDING and phase is RunPhase.RUNNING:
-        if all(task.state is TaskState.SUCCEEDED for task in above):
-            view.state = TaskState.READY
+    elif cancelling or has_ended:
+        view.state, view.retry_at = TaskState.CANCELLED, None
+    elif (
+        view.state is TaskState.PENDING
+        and phase is RunPhase.RUNNING
+        and all(task.state is TaskState.SUCCEEDED for task in above)
+    ):
+        view.state = TaskState.READY

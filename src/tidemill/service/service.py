@@ -135,7 +135,13 @@ class Service:
             ),
         }
         self._engine = Engine(
-            store, project.dags, self._executors, clock=clock, settings=settings, metrics=self.metrics
+            store,
+            project.dags,
+            self._executors,
+            clock=clock,
+            settings=settings,
+            metrics=self.metrics,
+            root=project.root,
         )
         self._router = Router(store, project, clock=clock, max_hops=settings.max_hops)
         self._sources, self._off = build_sources(project, store, clock=clock, settings=settings)

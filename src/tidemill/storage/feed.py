@@ -41,6 +41,12 @@ class Feed(Generic[T]):
         if self._values or self._missed:
             self._wake()
 
+    def miss(self) -> None:
+        """Something was committed that cannot be handed over (the commit's answer was lost)."""
+        if self._wake is not None:
+            self._missed = True
+            self._wake()
+
     def take(self) -> tuple[list[T], bool]:
         """What was handed over, and whether something was missed and must be read from the database."""
         values, self._values = self._values, []

@@ -12,7 +12,16 @@ import signal
 import sqlite3
 from collections.abc import Callable
 
-__all__ = ["COMMIT_KINDS", "COMMIT_POINTS", "FailCommits", "Fault", "KillAt", "LoseAnswers", "parse_kill"]
+__all__ = [
+    "COMMIT_KINDS",
+    "COMMIT_POINTS",
+    "CrashAt",
+    "FailCommits",
+    "Fault",
+    "KillAt",
+    "LoseAnswers",
+    "parse_kill",
+]
 
 Fault = Callable[[str], None]
 
@@ -65,6 +74,28 @@ class KillAt:
             self._left -= 1
             if not self._left:
                 os.kill(os.getpid(), signal.SIGKILL)
+
+
+class CrashAt:
+    """The process of a `Harness` dies at the `n`-th passage of `point`: no later commit passes."""
+
+    class Crashed(BaseException):
+        """Goes through everything that catches errors, as a crash does."""
+
+    def __init__(self, point: str, n: int = 1) -> None:
+        self._point = _checked(point)
+        self._left = n
+
+    @property
+    def has_crashed(self) -> bool:
+        """True once the point was passed."""
+        return self._left <= 0
+
+    def __call__(self, point: str) -> None:
+        if point == self._point:
+            self._left -= 1
+        if self.has_crashed:
+            raise self.Crashed
 
 
 def parse_kill(text: str) -> KillAt:

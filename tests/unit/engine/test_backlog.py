@@ -84,8 +84,10 @@ async def test_backlog_does_not_yield_a_forgotten_run_whenever_it_is_handed_over
 ) -> None:
     backlog = Backlog(store.runs)
     runs = await _route(store, 1, 2)
+    summary = await store.runs.get("run-001")
+    assert summary is not None
     steps: list[Callable[[], object]] = [
-        lambda: backlog.forget("run-001", "orders"),
+        lambda: backlog.forget(summary),
         lambda: backlog.add(runs),
     ]
 

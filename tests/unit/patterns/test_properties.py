@@ -315,7 +315,11 @@ def test_matching_any_json_never_raises(pattern: Any, value: Any) -> None:
     assert rule.matches(event) is rule.matches_json({"data": value} if value is not None else {})
 
 
-@pytest.mark.parametrize("odd", [{1: 2}, {None: []}, {"a": [object()]}, {("a",): [1]}, [{2: {}}]], ids=repr)
+@pytest.mark.parametrize(
+    "odd",
+    [{1: 2}, {None: []}, {"a": [object()]}, {("a",): [1]}, [{2: {}}]],
+    ids=["number", "none", "object", "tuple", "nested"],
+)
 def test_compiling_what_is_no_json_is_refused(odd: Any) -> None:
     for compile_rule in (compile_pattern, compile_filters):
         with pytest.raises(PatternError):

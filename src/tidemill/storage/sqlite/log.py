@@ -70,7 +70,7 @@ class SqliteEventLog:
         return 30 if self._is_disk_full() else None
 
     async def wait_for_room(self) -> None:
-        while self.overload() is not None:
+        while self.overload() is not None:  # noqa: ASYNC110 - disk space tells nobody when it is back
             await asyncio.sleep(_ROOM_CHECK_SECONDS)
 
     def _is_disk_full(self) -> bool:

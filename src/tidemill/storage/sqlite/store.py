@@ -12,7 +12,6 @@ from typing import Any
 from tidemill.clock import Clock
 from tidemill.errors import ProjectLocked, StoreUnavailable
 from tidemill.events.event import LoggedEvent
-from tidemill.storage.contract import Store
 from tidemill.storage.limits import Limits
 from tidemill.storage.sqlite.connection import Session, open_reader, open_writer
 from tidemill.storage.sqlite.dead_letters import SqliteDeadLetters
@@ -71,6 +70,16 @@ class SqliteStore:
         _clean_mark(self._path).touch(mode=0o600)
         os.close(self._lock)
 
+    async def abandon(self) -> None:
+        """Let go of the database as a crash would: what was handed in is not committed, the stop is not clean.
+
+        For fault injection; a commit that is in flight may still reach the disk.
+        """
+        await self._writer.abandon()
+        for reader in self._readers:
+            await reader.close()
+        os.close(self._lock)
+
     def _publish(
         self, logged: Sequence[tuple[LoggedEvent, int]], jobs: Sequence[Job], answers: Sequence[Any]
     ) -> None:
@@ -84,6 +93,7 @@ class SqliteStore:
         """A commit failed and the database says where the log ends; followers read on from there."""
         if head != self._tail.head:
             self._tail.restart(head)
+        self.runs.new_runs.miss()
 
 
 async def open_store(
@@ -92,7 +102,7 @@ async def open_store(
     clock: Clock,
     limits: Limits | None = None,
     probe: Callable[[str], None] | None = None,
-) -> Store:
+) -> SqliteStore:
     """Open the database at `path`, made and migrated as needed, for this process alone.
 
     Raises `ProjectLocked` when another process has it, `StoreUnavailable` when a page is damaged. `probe` is told

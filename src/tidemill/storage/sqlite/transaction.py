@@ -169,14 +169,14 @@ class Transaction:
 
     def _select_in(self, query: str, values: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
         start = 0
-        while start < len(values):
-            # Two sizes only, so that the statement cache holds them; the rest is padded with its last value.
-            size = 1 if len(values) - start == 1 else 256
+        while left := len(values) - start:
+            # Few sizes, so that the statement cache holds them all; what is missing repeats the last value.
+            size = next((size for size in _LOOKUPS if left <= size), _LOOKUPS[-1])
             chunk = list(values[start : start + size])
             chunk += [chunk[-1]] * (size - len(chunk))
             statement = f"{QUERIES[query]} ({','.join('?' * size)})"
             yield from self._connection.execute(statement, chunk)
-            start += size
+            start += min(size, left)
 
     def _do(self, job: Job) -> Any:
         match job:
@@ -333,6 +333,8 @@ class Transaction:
             known.numbers.pop(next(iter(known.numbers)))
 
 
+#: Values that one SELECT looks up.
+_LOOKUPS = (1, 8, 32, 64, 128, 256)
 #: Short names of runs kept in memory; older ones are looked up again.
 _KEPT_NUMBERS = 50_000
 

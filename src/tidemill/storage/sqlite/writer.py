@@ -116,6 +116,14 @@ class Writer:
         await self._task
         await self._session.close()
 
+    async def abandon(self) -> None:
+        """Drop what was handed in and close the connection; an open transaction is rolled back."""
+        self._closing = True
+        self._pending.clear()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._session.close()
+
     async def _run(self) -> None:
         while True:
             if not self._pending:
