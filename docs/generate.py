@@ -18,8 +18,8 @@ from pydantic import BaseModel
 
 from tidemill.api.application import Application
 from tidemill.api.parts import Parts
-from tidemill.clock import SystemClock
 from tidemill.cli.app import app
+from tidemill.clock import SystemClock
 from tidemill.errors import REJECTION_STATUS
 from tidemill.events import lifecycle, limits
 from tidemill.project import trigger_file
@@ -100,7 +100,10 @@ EVENT_TYPES: dict[str, tuple[bool, str]] = {
     lifecycle.Type.SCHEDULE_TICK: (True, "a schedule's tick: starts its DAG"),
     lifecycle.Type.DAG_REQUESTED: (True, "somebody asked for a run: starts the DAG"),
     lifecycle.Type.RETRY_REQUESTED: (True, "somebody asked to retry a run: starts a new one"),
-    lifecycle.Type.FILE_LANDED: (True, "a settled version of a file, from a source without a `type` of its own"),
+    lifecycle.Type.FILE_LANDED: (
+        True,
+        "a settled version of a file, from a source without a `type` of its own",
+    ),
     GAP_TYPE: (True, "a Kafka source found that records were gone before it could read them"),
     lifecycle.Type.RUN_QUEUED: (False, "reserved"),
     lifecycle.Type.RUN_STARTED: (False, "reserved"),
@@ -167,7 +170,9 @@ def settings() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
         default = "none" if field.default is None else f"`{field.default}`"
-        rows.append((f"`{name}`", _unit(name), default, f"`TIDEMILL_{name.upper()}`", field.description or ""))
+        rows.append(
+            (f"`{name}`", _unit(name), default, f"`TIDEMILL_{name.upper()}`", field.description or "")
+        )
     return _table(("setting", "unit", "default", "variable", "meaning"), rows)
 
 
@@ -191,7 +196,12 @@ def run_states() -> str:
 
 def task_states() -> str:
     rows = [
-        (f"`{one}`", _yes(one in state.FINAL_TASK_STATES), _codes(sorted(state.TASK_TRANSITIONS[one])), TASK_STATES[one])
+        (
+            f"`{one}`",
+            _yes(one in state.FINAL_TASK_STATES),
+            _codes(sorted(state.TASK_TRANSITIONS[one])),
+            TASK_STATES[one],
+        )
         for one in state.TaskState
     ]
     return _table(("task state", "final", "may become", "meaning"), rows)
@@ -200,14 +210,20 @@ def task_states() -> str:
 def run_diagram() -> str:
     lines = [f"    {before or '[*]'} --> {after}: {why}" for before, after, why in _RUN_ARROWS]
     reached = {after for _, after, _ in _RUN_ARROWS}
-    lines += [f"    {one} --> [*]" for one in state.RunPhase if one in state.FINAL_RUN_STATES and one in reached]
+    lines += [
+        f"    {one} --> [*]" for one in state.RunPhase if one in state.FINAL_RUN_STATES and one in reached
+    ]
     return _diagram(lines)
 
 
 def task_diagram() -> str:
     lines = [f"    [*] --> {state.TaskState.PENDING}"]
     for before in state.TaskState:
-        lines += [f"    {before} --> {after}" for after in state.TaskState if after in state.TASK_TRANSITIONS[before]]
+        lines += [
+            f"    {before} --> {after}"
+            for after in state.TaskState
+            if after in state.TASK_TRANSITIONS[before]
+        ]
     lines += [f"    {one} --> [*]" for one in state.TaskState if one in state.FINAL_TASK_STATES]
     return _diagram(lines)
 
@@ -217,7 +233,9 @@ def dispositions() -> str:
 
 
 def delivery_states() -> str:
-    return _table(("delivery state", "meaning"), [(f"`{one}`", DELIVERY_STATES[one]) for one in DeliveryState])
+    return _table(
+        ("delivery state", "meaning"), [(f"`{one}`", DELIVERY_STATES[one]) for one in DeliveryState]
+    )
 
 
 def delivery_delays() -> str:
@@ -237,8 +255,12 @@ def dead_letters() -> str:
 
 
 def event_types() -> str:
-    rows = [(f"`{name}`", "yes" if given else "no", meaning) for name, (given, meaning) in EVENT_TYPES.items()]
-    return _table(("type", "emitted today", "meaning"), [(str(a).replace("Type.", ""), b, c) for a, b, c in rows])
+    rows = [
+        (f"`{name}`", "yes" if given else "no", meaning) for name, (given, meaning) in EVENT_TYPES.items()
+    ]
+    return _table(
+        ("type", "emitted today", "meaning"), [(str(a).replace("Type.", ""), b, c) for a, b, c in rows]
+    )
 
 
 def event_limits() -> str:
@@ -249,7 +271,10 @@ def event_limits() -> str:
         ("name of an extension attribute", f"{limits.MAX_EXTENSION_NAME} characters"),
         ("block of header fields", f"{limits.MAX_HEADER_BYTES:,} bytes"),
         ("integers in `data`", f"{limits.MIN_INTEGER} to {limits.MAX_INTEGER}"),
-        ("integers in extension attributes", f"{limits.MIN_EXTENSION_INTEGER} to {limits.MAX_EXTENSION_INTEGER}"),
+        (
+            "integers in extension attributes",
+            f"{limits.MIN_EXTENSION_INTEGER} to {limits.MAX_EXTENSION_INTEGER}",
+        ),
     ]
     return _table(("what", "limit, inclusive"), rows)
 
@@ -327,7 +352,9 @@ def main() -> None:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows]
+    lines += [
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows
+    ]
     return "\n".join(lines)
 
 
@@ -370,7 +397,9 @@ def _command(command: Any, path: tuple[str, ...]) -> list[str]:
 
 def _parameter(parameter: Any) -> tuple[str, str, str, str]:
     names = (
-        [parameter.metavar or parameter.name.upper()] if parameter.param_type_name == "argument" else parameter.opts
+        [parameter.metavar or parameter.name.upper()]
+        if parameter.param_type_name == "argument"
+        else parameter.opts
     )
     default = parameter.default
     shown = "" if default in (None, False) else f"`{getattr(default, 'value', default)}`"
@@ -405,7 +434,7 @@ def _kind(written: dict[str, Any]) -> str:
     if "enum" in written:
         return " or ".join(f"`{one}`" for one in written["enum"])
     if "$ref" in written:
-        return written["$ref"].rpartition("/")[2].removesuffix("Form").lower()
+        return str(written["$ref"]).rpartition("/")[2].removesuffix("Form").lower()
     if "anyOf" in written:
         kinds = [_kind(one) for one in written["anyOf"] if one.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))

@@ -302,10 +302,12 @@ def _check_deliveries(evidence: Evidence) -> Found:
     """Each event that a subscription wants was accepted by the receiver, and is marked so."""
     rows = {(name, position): state for name, position, state in evidence.deliveries}
     accepted: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
+    for place, line in enumerate(evidence.topic or ()):
+        accepted["topic"].setdefault((line["source"], line["id"]), place)
     for place, line in enumerate(evidence.received):
         if 200 <= line["status"] < 300:
             accepted[line["path"]].setdefault(_identity_of(line), place)
-    for name, wanted in evidence.expected["subscriptions"].items():
+    for name, wanted in _subscriptions(evidence).items():
         places = []
         for event in evidence.events:
             if not _fits(event, wanted):
@@ -322,7 +324,7 @@ def _check_deliveries(evidence: Evidence) -> Found:
 def _check_received(evidence: Evidence, secret: str) -> Found:
     """What the receiver got: events of the log only, each under one id of its own, signed."""
     log = _by_identity(evidence)
-    wanted = {each["path"]: each for each in evidence.expected["subscriptions"].values()}
+    wanted = {each["path"]: each for each in _subscriptions(evidence).values()}
     ids: dict[tuple[str, str], set[str]] = defaultdict(set)
     for line in evidence.received:
         identity = _identity_of(line)
@@ -332,6 +334,10 @@ def _check_received(evidence: Evidence, secret: str) -> Found:
         ids[identity].add(line["headers"].get("webhook-id", ""))
         if not _is_signed(line, secret):
             yield Violation("signature_invalid", f"{identity}: {line['headers']}")
+    for line in evidence.topic or ():
+        event = log.get((line["source"], line["id"]))
+        if event is None or not _fits(event, wanted["topic"]):
+            yield Violation("delivery_unexpected", f"the topic got {line}")
     for identity, names in ids.items():
         if len(names) > 1 or "" in names:
             yield Violation("webhook_id_changed", f"{identity}: {sorted(names)}")
@@ -385,7 +391,7 @@ def _check_balance(evidence: Evidence) -> Found:
     unrouted = [event for event in evidence.events if event.position > evidence.router_cursor]
     needed: Callable[[Logged], bool] = lambda event: any(  # noqa: E731
         _fits(event, each)
-        for each in (*evidence.expected["triggers"].values(), *evidence.expected["subscriptions"].values())
+        for each in (*evidence.expected["triggers"].values(), *_subscriptions(evidence).values())
     )
     if any(map(needed, unrouted)):
         yield Violation("unbalanced", f"{len(unrouted)} events were not routed")
@@ -406,6 +412,14 @@ def _by_identity(evidence: Evidence) -> dict[tuple[str, str], Logged]:
 
 def _sent(evidence: Evidence, what: str) -> list[Line]:
     return [line for line in evidence.sent if line["what"] == what]
+
+
+def _subscriptions(evidence: Evidence) -> dict[str, Mapping[str, Any]]:
+    """Those whose receiver is there."""
+    wanted: Mapping[str, Mapping[str, Any]] = evidence.expected["subscriptions"]
+    return {
+        name: each for name, each in wanted.items() if each["path"] != "topic" or evidence.topic is not None
+    }
 
 
 def _is_record(event: Logged) -> bool:

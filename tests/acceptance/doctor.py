@@ -28,6 +28,20 @@ class Case:
         shutil.copytree(good / "project" / ".tidemill", folder / "project" / ".tidemill")
         for path in good.glob("*.jsonl"):
             shutil.copy(path, folder)
+        self._deliver_to_topic()
+
+    def _deliver_to_topic(self) -> None:
+        """What a broker would have got, had there been one."""
+        select = "SELECT 'topic', position, state, attempts, due_at, '' FROM deliveries WHERE subscription = 'completions'"
+        self.change(
+            f"INSERT INTO deliveries (subscription, position, state, attempts, due_at, detail) {select}"
+        )
+        with contextlib.closing(sqlite3.connect(self.database)) as database:
+            rows = database.execute(
+                "SELECT source, body FROM events JOIN deliveries USING (position) WHERE subscription = 'topic'"
+            ).fetchall()
+        lines = [{"source": source, "id": json.loads(body)["id"]} for source, body in rows]
+        (self.folder / "topic.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
 
     @property
     def database(self) -> Path:

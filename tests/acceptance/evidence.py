@@ -6,7 +6,8 @@ cannot hide itself. The outside's files are JSON lines:
 - `effects.jsonl`: one line per execution of a task (run, task, attempt, pid, at), written by the tasks;
 - `sent.jsonl`: what the senders tried and what was acknowledged;
 - `received.jsonl`: every request the webhook receiver got, and what it answered;
-- `stream.jsonl`: every event the reader of the event stream saw.
+- `stream.jsonl`: every event the reader of the event stream saw;
+- `topic.jsonl`: every record of the topic that completions are delivered to.
 """
 
 from __future__ import annotations
@@ -90,6 +91,8 @@ class Evidence:
     sent: Sequence[Line]
     received: Sequence[Line]
     stream: Sequence[Line]
+    #: None where there is no broker.
+    topic: Sequence[Line] | None
 
 
 def connect(database: Path) -> contextlib.closing[sqlite3.Connection]:
@@ -141,6 +144,7 @@ def read_evidence(folder: Path, expected: Path) -> Evidence:
             sent=read_lines(folder / "sent.jsonl"),
             received=read_lines(folder / "received.jsonl"),
             stream=read_lines(folder / "stream.jsonl"),
+            topic=read_lines(folder / "topic.jsonl") if (folder / "topic.jsonl").exists() else None,
         )
 
 

@@ -18,6 +18,7 @@ from tests.acceptance.receiver import Receiver, receiving
 from tests.acceptance.senders import Client, Files, Http, Jobs, Records, post_event
 from tests.acceptance.server import ServerProcess
 from tests.acceptance.stream import StreamReader
+from tests.acceptance.topic import completions_of, write_down
 
 __all__ = ["EXPECTED", "SECRET", "Load", "Scene", "copy_project", "staged"]
 
@@ -28,11 +29,13 @@ SETTLE_SECONDS = 60.0
 _MODES = ("structured", "binary", "batch", "webhook", "form")
 
 
-def copy_project(folder: Path, *, receiver_port: int, topic: str = "unused") -> None:
+def copy_project(folder: Path, *, receiver_port: int, topic: str | None) -> None:
     """The project under test at `folder`, with this test's addresses in it."""
     shutil.copytree(HERE / "project", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    if topic is None:
+        (folder / "triggers" / "topic.yaml").unlink()
     for path in (folder / "triggers").glob("*.yaml"):
-        text = path.read_text("utf-8").replace("TOPIC", topic)
+        text = path.read_text("utf-8").replace("TOPIC", topic or "unused")
         path.write_text(text.replace("RECEIVER_URL", f"http://127.0.0.1:{receiver_port}"), "utf-8")
     (folder / "inbox" / "daily").mkdir(parents=True)
 
@@ -148,6 +151,10 @@ class Scene:
     async def stop_and_check(self) -> list[Violation]:
         """Stop in order, then let the checker look."""
         await self.stop_tasks()
+        if self._kafka:
+            notes = Notes(self.folder / "topic.jsonl")
+            await write_down(self._kafka[0], completions_of(self._kafka[1]), notes)
+            notes.close()
         self.server.terminate()
         code = await self.server.wait(40.0)
         assert code == 0, f"a stop in order ended with {code}: {self.server.log_tail()}"
@@ -204,7 +211,7 @@ async def staged(
     """
     notes = Notes(folder / "received.jsonl")
     async with receiving(notes) as receiver:
-        copy_project(folder / "project", receiver_port=receiver.port, topic=kafka[1] if kafka else "unused")
+        copy_project(folder / "project", receiver_port=receiver.port, topic=kafka[1] if kafka else None)
         scene = Scene(folder, receiver, settings or {}, kafka, keep_alive=keep_alive)
         try:
             yield scene

@@ -258,6 +258,14 @@ def _deliver_what_is_not_there(case: Case) -> None:
     )
 
 
+def _skip_in_the_topic(case: Case) -> None:
+    case.rewrite("topic", lambda lines: lines[1:])
+
+
+def _produce_what_is_not_there(case: Case) -> None:
+    case.rewrite("topic", lambda lines: [*lines, {**lines[0], "id": "another"}])
+
+
 def _skip_in_the_stream(case: Case) -> None:
     case.rewrite("stream", lambda lines: lines[:3] + lines[4:])
 
@@ -322,6 +330,8 @@ _DAMAGES: dict[Callable[[Case], None], str] = {
     _forge_a_signature: "signature_invalid",
     _sign_too_early: "signature_invalid",
     _deliver_what_is_not_there: "delivery_unexpected",
+    _skip_in_the_topic: "delivery_missing",
+    _produce_what_is_not_there: "delivery_unexpected",
     _skip_in_the_stream: "stream_gap",
     _repeat_in_the_stream: "stream_doubled",
     _swap_in_the_stream: "stream_order",

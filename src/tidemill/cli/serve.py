@@ -34,7 +34,7 @@ def serve(
 
         settings = load(project, host=host, port=port)
         _raise_file_limit()
-        failed = _run(project, settings)
+        failed = _run(project.resolve(), settings)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -56,7 +56,7 @@ async def _serve(root: Path, settings: Settings) -> bool:
     from tidemill.service import Service
 
     logger = logging.getLogger(__name__)
-    service = Service(root.resolve(), settings)
+    service = Service(root, settings)
     for warning in service.project.warnings:
         logger.warning("project.warning", extra={"warning": warning})
 

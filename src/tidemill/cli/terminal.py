@@ -77,11 +77,11 @@ def note(text: str) -> None:
     typer.echo(clean(text), err=True)
 
 
-def print_json(value: object) -> None:
-    """Print `value` as one line of JSON, or indented on a terminal."""
+def print_json(value: object, *, one_line: bool = False) -> None:
+    """Print `value` as one line of JSON, or indented on a terminal unless it is one of many."""
     import orjson
 
-    options = orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0
+    options = orjson.OPT_INDENT_2 if sys.stdout.isatty() and not one_line else 0
     text = orjson.dumps(value, option=options).decode()
     typer.echo(_UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 

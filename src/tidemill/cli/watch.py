@@ -54,7 +54,7 @@ async def follow_all(server: Server, output: Output) -> None:
     async for _, event in server.stream(type=_COMPLETIONS):
         run = await server.get("runs", str(event["subject"]))
         if output is Output.JSON:
-            print_json(run)
+            print_json(run, one_line=True)
         else:
             _print_line(when(run["ended_at"]), run["id"], run["dag"], run["state"])
 
@@ -87,7 +87,7 @@ def _change(
 
 def _tell(change: Mapping[str, Any], output: Output) -> None:
     if output is Output.JSON:
-        print_json(change)
+        print_json(change, one_line=True)
     elif change["state"] != "pending":
         again = f"attempt {change['attempt']}" if change["attempt"] > 1 else ""
         _print_line(when(change["at"]) or " " * 19, change["task"] or change["dag"], change["state"], again)

@@ -48,7 +48,6 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
     ),
     LogEvent("task.failed", "WARNING", ("run_id", "task", "attempt", "error"), "A task failed for good."),
     LogEvent("store.commit_failed", "ERROR", ("error",), "A commit failed; whoever waited for it was told."),
-    LogEvent("store.recovered", "INFO", ("position",), "The store was opened."),
     LogEvent(
         "router.dead_lettered",
         "WARNING",

@@ -17,6 +17,7 @@ sleep by themselves sleep in real time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import tempfile
 from collections.abc import Coroutine, Iterable, Sequence
@@ -167,9 +168,12 @@ class Harness:
         """Return when nothing is left to do before time passes or somebody acts.
 
         Waits for running attempts to end, unless `attempts` is False (tasks that wait for the test, or for a
-        timeout). Returns at once when the process has crashed (`crash_at`). Raises what made a stage end.
+        timeout). Returns at once when the process has crashed (`crash_at`) or does not run. Raises what made a
+        stage end.
         """
         looks = 0
+        if not self.is_running:
+            return
         try:
             async with asyncio.timeout(_PATIENCE):
                 while looks < (_LOOKS_AT_ATTEMPTS if self._engine.running_tasks else _LOOKS):
@@ -278,6 +282,11 @@ class Harness:
         return self._store
 
     @property
+    def database(self) -> Path:
+        """The database's file."""
+        return Path(self._folder.name) / "state" / "tidemill.db"
+
+    @property
     def live_runs(self) -> int:
         """Runs that the engine holds in memory."""
         return self._engine.live_runs
@@ -299,11 +308,16 @@ class Harness:
             await executor.close()
         await store.abandon()
 
-    async def stop(self) -> None:
-        """Stop in order, as SIGTERM does: running attempts end, everything decided is on disk."""
+    async def stop(self, *, drain_seconds: float = 30.0) -> None:
+        """Stop in order, as SIGTERM does: what is decided is on disk, running attempts get `drain_seconds`.
+
+        The time is real time; attempts that take longer are cut off, and begin again after `restart`.
+        """
         store = self.store
         self._tasks[1].cancel()
-        await self._engine.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_seconds):
+                await self._engine.drain()
         self._store = None
         for executor in self._executors.values():
             await executor.close()
@@ -340,7 +354,7 @@ class Harness:
         project = make_project(folder, dags=self._dags, root=self._root, triggers=self._triggers)
         self._tasks = ()
         self._executors = {}
-        store = await open_store(folder / "state" / "tidemill.db", clock=self.clock, probe=self._pass)
+        store = await open_store(self.database, clock=self.clock, probe=self._pass)
         self._store = store
         settings = self._settings
         size = settings.max_result_bytes

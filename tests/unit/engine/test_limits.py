@@ -24,11 +24,18 @@ class Gauge:
         self.inside: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
         self.order: list[str] = []
+        self._changed = asyncio.Condition()
 
     def enter(self, name: str) -> None:
         self.inside[name] += 1
         self.most[name] = max(self.most[name], self.inside[name])
         self.order.append(name)
+
+    async def wait_for(self, name: str, most: int) -> None:
+        """Return once as many as `most` have been inside together."""
+        async with self._changed:
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self.most[name] >= most)
 
     def leave(self, name: str) -> None:
         self.inside[name] -= 1
@@ -77,8 +84,7 @@ async def test_attempts_never_exceed_max_running_tasks_and_reach_it(limit: int) 
     @task(retries=1, retry_delay=0)
     async def step(fails: bool) -> None:
         gauge.enter("all")
-        while gauge.most["all"] < limit:
-            await asyncio.sleep(0)
+        await gauge.wait_for("all", limit)
         gauge.leave("all")
         if fails:
             raise ValueError
@@ -151,8 +157,7 @@ async def test_runs_never_exceed_max_active_runs_and_start_in_order(limit: int) 
     async def begin(number: int) -> None:
         gauge.enter("runs")
         gauge.order[-1] = str(number)
-        while gauge.most["runs"] < limit:
-            await asyncio.sleep(0)
+        await gauge.wait_for("runs", limit)
 
     @task
     async def end(after: Any) -> None:

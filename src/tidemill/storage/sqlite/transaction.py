@@ -125,17 +125,10 @@ class Transaction:
         self._files: set[FileVersion] = set()
         self.logged: list[tuple[LoggedEvent, int]] = []
 
-    def run(
-        self,
-        jobs: Sequence[Job],
-        *,
-        prepared: Callable[[], None],
-        probe: Callable[[str], None] | None = None,
-    ) -> list[Any]:
+    def run(self, jobs: Sequence[Job], probe: Callable[[str], None] | None = None) -> list[Any]:
         """Do all jobs in one transaction; the answer of each, an exception for a job that was refused.
 
-        On return everything is on disk; `prepared` is called when nothing but the commit is left to do. Raises
-        `sqlite3.Error` when nothing is stored.
+        On return everything is on disk. Raises `sqlite3.Error` when nothing is.
         """
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
@@ -145,7 +138,6 @@ class Transaction:
         if probe:
             for kind in sorted({job.kind for job in jobs}):
                 probe(f"{kind}.before_commit")
-        prepared()
         connection.execute("COMMIT")
         if probe:
             for kind in sorted({job.kind for job in jobs}):

@@ -31,42 +31,30 @@ _Written = tuple[list[Any], list[tuple[LoggedEvent, int]], Exception | None]
 _COMMIT_ROWS = 8192
 
 # The interpreter lock goes to whoever asks first, and an event loop that is never idle asks first again and again:
-# measured, a commit of one row then took a second. So the loop steps aside for the writing thread: while it prepares
-# a small transaction (what follows, the fsync, needs no lock), and now and then until the commit is done.
-_PREPARE_SECONDS = 0.0005
-_PREPARE_ROWS = 256
+# measured, a commit of one row then took a second. So the loop steps aside for the writing thread: it waits a moment
+# for a small commit, which on a fast disk is all the time that it takes, and for others in short pauses now and then.
+_STEP_ASIDE_SECONDS = 0.001
+_STEP_ASIDE_ROWS = 256
 _PULSE_EVERY_SECONDS = 0.0004
 _PULSE_SECONDS = 0.00015
 
 
 class _Handover:
-    """The two moments of a commit for which the event loop steps aside."""
+    """A commit in the connection's thread, for which the event loop steps aside."""
 
-    __slots__ = ("_done", "_prepared")
+    __slots__ = ("_done",)
 
     def __init__(self) -> None:
-        self._prepared = threading.Lock()
         self._done = threading.Lock()
-        self._prepared.acquire()
         self._done.acquire()
-
-    def prepared(self) -> None:
-        """Only the commit itself is left to do (in the connection's thread)."""
-        if self._prepared.locked():
-            self._prepared.release()
 
     def done(self) -> None:
         """The commit is done or has failed (in the connection's thread)."""
-        self.prepared()
         self._done.release()
 
-    def wait_until_prepared(self) -> None:
-        """Block the event loop for a moment at most."""
-        self._prepared.acquire(timeout=_PREPARE_SECONDS)
-
-    def wait_until_done(self) -> bool:
+    def wait(self, seconds: float) -> bool:
         """Block the event loop for a moment at most; True when the commit is done."""
-        return self._done.acquire(timeout=_PULSE_SECONDS)
+        return self._done.acquire(timeout=seconds)
 
 
 class Writer:
@@ -89,6 +77,7 @@ class Writer:
         self._pending: list[tuple[Job, asyncio.Future[Any]]] = []
         self._arrived: asyncio.Future[None] | None = None
         self._closing = False
+        self._pulse_handle: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._run(), name="writer")
 
@@ -135,13 +124,14 @@ class Writer:
             batch, size = self._take()
             handover = _Handover()
             committing = self._session.submit(partial(self._write, [job for job, _ in batch], handover))
-            if size <= _PREPARE_ROWS:
-                handover.wait_until_prepared()
-            self._pulse_handle = self._loop.call_later(_PULSE_EVERY_SECONDS, self._pulse, handover)
+            if size > _STEP_ASIDE_ROWS or not handover.wait(_STEP_ASIDE_SECONDS):
+                self._plan_pulse(handover)
             try:
                 answers, logged, error = await committing
             finally:
-                self._pulse_handle.cancel()
+                if self._pulse_handle is not None:
+                    self._pulse_handle.cancel()
+                    self._pulse_handle = None
             self._answer(batch, answers, logged, error)
 
     def _take(self) -> tuple[list[tuple[Job, asyncio.Future[Any]]], int]:
@@ -154,9 +144,12 @@ class Writer:
         batch, self._pending = self._pending, []
         return batch, rows
 
+    def _plan_pulse(self, handover: _Handover) -> None:
+        self._pulse_handle = self._loop.call_later(_PULSE_EVERY_SECONDS, self._pulse, handover)
+
     def _pulse(self, handover: _Handover) -> None:
-        if not handover.wait_until_done():
-            self._pulse_handle = self._loop.call_later(_PULSE_EVERY_SECONDS, self._pulse, handover)
+        if not handover.wait(_PULSE_SECONDS):
+            self._plan_pulse(handover)
 
     def _answer(
         self,
@@ -182,23 +175,23 @@ class Writer:
 
     def _write(self, jobs: list[Job], handover: _Handover) -> _Written:
         try:
-            return self._commit(jobs, handover.prepared)
+            return self._commit(jobs)
         finally:
             handover.done()
 
-    def _commit(self, jobs: list[Job], prepared: Callable[[], None]) -> _Written:
+    def _commit(self, jobs: list[Job]) -> _Written:
         transaction = Transaction(self._session.raw, self.positions)
         try:
-            answers = transaction.run(jobs, prepared=prepared, probe=self._probe)
+            answers = transaction.run(jobs, self._probe)
         except Exception as error:
             self._roll_back()
             if isinstance(error, sqlite3.IntegrityError) or not isinstance(error, sqlite3.Error | OSError):
-                return self._one_by_one(jobs, error, prepared)
+                return self._one_by_one(jobs, error)
             failure = _translate(error)
             return [failure] * len(jobs), [], failure
         return answers, transaction.logged, None
 
-    def _one_by_one(self, jobs: list[Job], cause: Exception, prepared: Callable[[], None]) -> _Written:
+    def _one_by_one(self, jobs: list[Job], cause: Exception) -> _Written:
         """One job cannot be written: find it, and commit the others."""
         if len(jobs) == 1:
             # A broken constraint means that a second writer of the same run or cursor was there first.
@@ -208,7 +201,7 @@ class Writer:
         logged: list[tuple[LoggedEvent, int]] = []
         failure: Exception | None = None
         for job in jobs:
-            answer, events, error = self._commit([job], prepared)
+            answer, events, error = self._commit([job])
             answers += answer
             logged += events
             failure = failure or error
