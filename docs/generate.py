@@ -26,7 +26,6 @@ from tidemill.project import trigger_file
 from tidemill.runs import state
 from tidemill.settings import Settings
 from tidemill.sinks import schedule as delivery
-from tidemill.sources.kafka.records import GAP_TYPE
 from tidemill.storage.contract import DeliveryState, DispositionKind
 from tidemill.telemetry.metrics import METRICS
 from tidemill.telemetry.names import LOG_EVENTS
@@ -104,7 +103,10 @@ EVENT_TYPES: dict[str, tuple[bool, str]] = {
         True,
         "a settled version of a file, from a source without a `type` of its own",
     ),
-    GAP_TYPE: (True, "a Kafka source found that records were gone before it could read them"),
+    lifecycle.Type.SOURCE_GAP: (
+        True,
+        "a Kafka source found that records were gone before it could read them",
+    ),
     lifecycle.Type.RUN_QUEUED: (False, "reserved"),
     lifecycle.Type.RUN_STARTED: (False, "reserved"),
     lifecycle.Type.RUN_WAITING: (False, "reserved"),

@@ -7,6 +7,7 @@ the wall clock neither skips nor repeats anything that is already waiting.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -45,10 +46,15 @@ class SystemClock:
         return time.time_ns() // 1000
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Wakeup:
-        return asyncio.get_running_loop().call_later(max(0.0, seconds), callback)
+        return asyncio.get_running_loop().call_later(_not_early(seconds), callback)
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(_not_early(seconds))
+
+
+def _not_early(seconds: float) -> float:
+    """A delay that a loop which counts in whole milliseconds, from its last turn on, does not cut short."""
+    return math.ceil(seconds * 1000) / 1000 + 0.001 if seconds > 0 else 0.0
 
 
 def to_us(at: datetime) -> int:

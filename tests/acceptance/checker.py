@@ -312,11 +312,11 @@ def _check_deliveries(evidence: Evidence) -> Found:
         for event in evidence.events:
             if not _fits(event, wanted):
                 continue
-            place, state = accepted[wanted["path"]].get(event.identity), rows.get((name, event.position))
-            if place is None or state != "delivered":
-                yield Violation("delivery_missing", f"{name}: {event.id}, received at {place}, {state}")
+            taken, state = accepted[wanted["path"]].get(event.identity), rows.get((name, event.position))
+            if taken is None or state != "delivered":
+                yield Violation("delivery_missing", f"{name}: {event.id}, received at {taken}, {state}")
             else:
-                places.append(place)
+                places.append(taken)
         if wanted["ordered"] and places != sorted(places):
             yield Violation("delivery_order", f"{name}: {places}")
 

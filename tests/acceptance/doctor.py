@@ -32,9 +32,10 @@ class Case:
 
     def _deliver_to_topic(self) -> None:
         """What a broker would have got, had there been one."""
-        select = "SELECT 'topic', position, state, attempts, due_at, '' FROM deliveries WHERE subscription = 'completions'"
+        columns = "position, state, attempts, due_at, detail"
         self.change(
-            f"INSERT INTO deliveries (subscription, position, state, attempts, due_at, detail) {select}"
+            f"INSERT INTO deliveries (subscription, {columns})"
+            f" SELECT 'topic', {columns} FROM deliveries WHERE subscription = 'completions'"
         )
         with contextlib.closing(sqlite3.connect(self.database)) as database:
             rows = database.execute(

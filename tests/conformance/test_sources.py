@@ -1,6 +1,5 @@
 """Every source against the source conformance suite."""
 
-
 from __future__ import annotations
 
 import os

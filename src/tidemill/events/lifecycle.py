@@ -57,6 +57,7 @@ class Type(StrEnum):
     DAG_REQUESTED = "dev.tidemill.dag.requested.v1"
     RETRY_REQUESTED = "dev.tidemill.run.retry_requested.v1"
     FILE_LANDED = "dev.tidemill.file.landed.v1"
+    SOURCE_GAP = "dev.tidemill.source.gap.v1"
 
 
 @lru_cache(maxsize=4096)

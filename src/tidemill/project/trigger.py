@@ -34,7 +34,9 @@ def build_trigger(entry: Entry, dags: Mapping[str, Dag], *, excused: Callable[[s
     arguments = check_arguments(entry, dag, parameters) if dag else None
     check_examples(entry, rule, arguments)
     if form is not None and form.name in _OUR_NAMES:
-        entry.problem("/name", f"{form.name!r} is what runs asked for by hand or by the clock carry; take another")
+        entry.problem(
+            "/name", f"{form.name!r} is what runs asked for by hand or by the clock carry; take another"
+        )
     if form is None or rule is None or len(entry.problems) > before:
         return None
     return Trigger(

@@ -28,7 +28,7 @@ METRICS: dict[str, tuple[tuple[str, ...], str]] = {
     "tidemill_runs": (("dag", "state"), "Runs by DAG and state."),
     "tidemill_task_attempts_total": (
         ("dag", "outcome"),
-        "Task attempts that ended since the start: succeeded, failed, cancelled or timed_out.",
+        "Task attempts that ended since the start: succeeded, failed (also by a timeout) or cancelled.",
     ),
     "tidemill_deliveries_total": (
         ("subscription", "outcome"),

@@ -29,7 +29,12 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
         "service.draining", "INFO", ("signal",), "A stop was asked for; readiness is false from here on."
     ),
     LogEvent("service.stopped", "INFO", ("seconds",), "Everything is stopped and on disk."),
-    LogEvent("project.warning", "WARNING", ("warning",), "Something in the definitions is allowed and probably not meant."),
+    LogEvent(
+        "run.abandoned",
+        "ERROR",
+        ("run_id", "error"),
+        "A run does not fit its definition or history; it was failed.",
+    ),
     LogEvent("stage.failed", "ERROR", ("stage", "error"), "A stage ended by an error; the service stops."),
     LogEvent("run.started", "INFO", ("run_id", "dag"), "A run started."),
     LogEvent("run.ended", "INFO", ("run_id", "dag", "state"), "A run reached a final state."),

@@ -9,6 +9,7 @@ from typing import Any
 from tests.unit.engine.checks import check_store
 
 from tidemill import dag, task
+from tidemill.testing.faults import FailCommits
 from tidemill.testing.harness import Harness
 
 
@@ -231,12 +232,13 @@ async def test_cancel_request_survives_a_crash_before_it_is_carried_out() -> Non
     def work() -> Any:
         return hang()
 
-    for point in ("record.before_commit", "record.after_commit", "statement.before_commit"):
+    # The request itself is a statement too; its answer is the second one.
+    for point, n in (("record.before_commit", 1), ("record.after_commit", 1), ("statement.before_commit", 2)):
         async with Harness(dags=[work]) as harness:
             run_id = await harness.start("work")
             await harness.run_until_idle(attempts=False)
+            harness.crash_at(point, n)
             await harness.cancel(run_id)
-            harness.crash_at(point)
             await harness.run_until_idle()
             assert not harness.is_running
             await harness.restart()
@@ -245,3 +247,26 @@ async def test_cancel_request_survives_a_crash_before_it_is_carried_out() -> Non
             assert (await harness.run(run_id)).state == "cancelled"
             assert await harness.store.runs.requests() == []
             await check_store(harness, ended=1)
+
+
+async def test_attempt_that_is_cancelled_while_its_start_is_on_its_way_to_the_disk_never_begins() -> None:
+    calls = []
+
+    @task
+    async def step() -> None:
+        calls.append(1)
+
+    @dag
+    def work() -> Any:
+        return step()
+
+    async with Harness(dags=[work]) as harness:
+        harness.faults.append(FailCommits("record.before_commit", 2))
+        run_id = await harness.start("work")
+        await harness.run_until_idle()
+        await harness.cancel(run_id)
+        await harness.advance(10)
+
+        assert calls == []
+        assert (await harness.run(run_id)).states == {"step": "cancelled"}
+        await check_store(harness, ended=1)

@@ -216,12 +216,12 @@ async def test_run_that_kills_the_process_is_quarantined_and_the_rest_goes_on() 
         return step("fine")
 
     async with Harness(dags=[killer, fine], max_recoveries=2) as harness:
+        harness.crash_at("record.after_commit")
         suspect = await harness.start("killer")
-        for _ in range(3):  # dies as soon as the start of the attempt is on disk
-            harness.crash_at("record.after_commit")
+        for deaths in range(1, 4):  # dies as soon as the start of the attempt is on disk
             await harness.run_until_idle()
             assert not harness.is_running
-            await harness.restart()
+            await harness.restart(faults=[CrashAt("record.after_commit")] if deaths < 3 else [])
         innocent = await harness.start("fine")
         await harness.run_until_idle()
 

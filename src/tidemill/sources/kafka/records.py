@@ -15,13 +15,11 @@ from tidemill.errors import EventRejected
 from tidemill.events import json_text, limits, media, validate
 from tidemill.events import kafka as binding
 from tidemill.events.event import Event
+from tidemill.events.lifecycle import Type
 from tidemill.sources.kafka.partitions import Gap
 from tidemill.storage.contract import DeadLetter
 
-__all__ = ["GAP_TYPE", "Decoder", "KafkaRecord", "gap_event"]
-
-#: Type of the event that tells of records lost before they could be read.
-GAP_TYPE = "dev.tidemill.source.gap.v1"
+__all__ = ["Decoder", "KafkaRecord", "gap_event"]
 
 _YEAR_10000_MS = 253_402_300_800_000
 
@@ -111,7 +109,7 @@ def gap_event(
     return Event(
         id=event_id,
         source=f"/tidemill/sources/{source}",
-        type=GAP_TYPE,
+        type=Type.SOURCE_GAP.value,
         subject=f"{topic}/{partition}",
         time=time,
         datacontenttype="application/json",
