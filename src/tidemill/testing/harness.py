@@ -181,7 +181,9 @@ class Harness:
                         await self.kill()
                         return
                     self._raise_failures()
-                    still = self._is_still and not (attempts and self._engine.running_tasks)
+                    # A commit that waits for its next try may hold attempts which have not begun.
+                    ends = attempts and self._engine.running_tasks and not self._engine_clock.sleeping
+                    still = self._is_still and not ends
                     looks = looks + 1 if still else 0
                     await asyncio.sleep(_LOOK_SECONDS if looks != 1 else 0)
         except TimeoutError:

@@ -14,6 +14,8 @@ import signal
 import sys
 from pathlib import Path
 
+import uvloop
+
 from tidemill import settings as settings_file
 from tidemill.errors import DefinitionError, ProjectLocked, SettingsError, StorageError
 from tidemill.service import Service
@@ -35,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = settings_file.load(options.project, host=options.host, port=options.port)
         logs.configure(settings.log_format, settings.log_level)
-        return asyncio.run(_serve(Service(options.project, settings, probe=probe)))
+        return uvloop.run(_serve(Service(options.project, settings, probe=probe)))
     except (DefinitionError, SettingsError, ProjectLocked, StorageError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command says why it does not start
         return 2
