@@ -153,13 +153,14 @@ class Harness:
     async def _unless_crashed(self, work: Coroutine[Any, Any, T]) -> T:
         """What `work` returns; a crash meanwhile is an error, since nobody would ever answer."""
         task = asyncio.get_running_loop().create_task(work)
-        while not task.done():
-            if self._crashed:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-                await self.kill()
-                raise HarnessError("the process crashed before it answered")
-            await asyncio.wait([task], timeout=_LOOK_SECONDS)
+        try:
+            while not task.done():
+                if self._crashed:
+                    await self.kill()
+                    raise HarnessError("the process crashed before it answered")
+                await asyncio.wait([task], timeout=_LOOK_SECONDS)
+        finally:
+            task.cancel()
         return task.result()
 
     # ── letting it work ──
@@ -319,12 +320,16 @@ class Harness:
         self._tasks[1].cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_seconds):
-                await self._engine.drain()
+                await self._unless_crashed(self._engine.drain())
         self._store = None
         for executor in self._executors.values():
             await executor.close()
         await self._end_stages()
-        await store.close()
+        try:
+            await store.close()
+        except CrashAt.Crashed:
+            await store.abandon()
+            raise HarnessError("the process crashed while it stopped") from None
 
     async def restart(
         self,
