@@ -37,8 +37,8 @@ async def stages(settings: Settings, project: Path = PROJECT) -> AsyncIterator[t
         store = await open_store(Path(folder) / "t.db", clock=clock)
         loaded = load(project, max_tasks=20_000)
         executors = {
-            True: LoopExecutor(max_result_bytes=1 << 20),
-            False: ThreadExecutor(workers=4, max_result_bytes=1 << 20),
+            "loop": LoopExecutor(max_result_bytes=1 << 20),
+            "thread": ThreadExecutor(workers=4, max_result_bytes=1 << 20),
         }
         engine = Engine(store, loaded.dags, executors, clock=clock, settings=settings, metrics=Metrics())
         router = Router(store, loaded, clock=clock, max_hops=16)

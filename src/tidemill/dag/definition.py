@@ -28,6 +28,8 @@ class TaskNode:
     function: Callable[..., Any]
     #: True for coroutine functions (run in the event loop), False for plain ones (run in a thread).
     is_coroutine: bool
+    #: Name of the executor that runs its attempts.
+    executor: str
     #: Name of the parameter that takes the `Context`, where the function asks for one.
     context_parameter: str | None
     #: Positional and keyword arguments; each is a constant, or contains `binding` references.

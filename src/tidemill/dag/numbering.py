@@ -50,6 +50,7 @@ def _node(
         index=index[call],
         function=task.function,
         is_coroutine=task.is_coroutine,
+        executor="loop" if task.is_coroutine else "thread",
         context_parameter=task.context_parameters[0] if task.context_parameters else None,
         args=args,
         kwargs=kwargs,

@@ -55,8 +55,8 @@ class Decisions:
         self.answered: list[int] = []
         #: Attempts to be stopped: (live run, task).
         self.stops: list[tuple[LiveRun, int]] = []
-        #: By `TaskNode.is_coroutine`.
-        self.slots = {True: Slots(settings.max_running_tasks), False: Slots(settings.thread_workers)}
+        #: By `TaskNode.executor`.
+        self.slots = {"loop": Slots(settings.max_running_tasks), "thread": Slots(settings.thread_workers)}
         self.draining = False
         self._store = store
         self._dags = dags
@@ -158,7 +158,7 @@ class Decisions:
 
     def queue(self, live: LiveRun, index: int) -> None:
         """A ready or due task waits for a slot."""
-        self.slots[live.dag.tasks[index].is_coroutine].wait(live, index)
+        self.slots[live.dag.tasks[index].executor].wait(live, index)
 
     def start_tasks(self, now: int) -> None:
         """Give free slots to the tasks that are next."""

@@ -52,7 +52,7 @@ class Engine:
         self,
         store: Store,
         dags: Mapping[str, Dag],
-        executors: Mapping[bool, Executor],
+        executors: Mapping[str, Executor],
         *,
         clock: Clock,
         settings: Settings,
@@ -63,7 +63,7 @@ class Engine:
         """`root` is the project's folder, where older versions of workflow files find the modules beside them."""
         self._store = store
         self._clock = clock
-        #: By `TaskNode.is_coroutine`.
+        #: By `TaskNode.executor`.
         self._executors = executors
         self._decisions = Decisions(
             store,
@@ -220,7 +220,7 @@ class Engine:
             await self._commit([row for _, row, _, _ in flight], answered)
             self._flight = None
             for live, index in stops:
-                self._executors[live.dag.tasks[index].is_coroutine].cancel(live.run_id, index)
+                self._executors[live.dag.tasks[index].executor].cancel(live.run_id, index)
             for live, row, starting, retrying in flight:
                 self._act(live, row, starting, retrying)
             self._take_off()
@@ -267,7 +267,7 @@ class Engine:
             self._notify()  # its place is free
 
     def _start(self, live: LiveRun, index: int) -> None:
-        kind = live.dag.tasks[index].is_coroutine
+        kind = live.dag.tasks[index].executor
         outcome = Outcome(live.run_id, index, live.state.attempts[index], OutcomeKind.CANCELLED)
         if not live.state.cancelling:
             try:

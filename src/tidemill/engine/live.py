@@ -77,7 +77,7 @@ class LiveRun:
             args, kwargs = resolve(node, Results(self.state.results), self.parameters)
         if node.context_parameter is not None:
             kwargs = {**kwargs, node.context_parameter: self._context(node.task_id, index)}
-        return Attempt(self.run_id, node, self.state.attempts[index], args, kwargs)
+        return Attempt(self.run_id, self.dag, node, self.state.attempts[index], args, kwargs)
 
     def _context(self, task_id: str, index: int) -> Context:
         return Context(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from tidemill.dag.definition import TaskNode
+from tidemill.dag.definition import Dag, TaskNode
 
 __all__ = ["Attempt", "Executor", "Outcome", "OutcomeKind"]
 
@@ -20,6 +20,8 @@ class Attempt:
     """One call of one task of one run."""
 
     run_id: str
+    #: The version that the run began with.
+    dag: Dag
     node: TaskNode
     #: From 1.
     number: int

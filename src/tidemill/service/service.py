@@ -128,9 +128,9 @@ class Service:
     async def _build(self, listener: Any) -> None:
         settings, clock, store, project = self.settings, self._clock, self.store, self.project
         self.metrics = Metrics()
-        self._executors: Mapping[bool, Executor] = {
-            True: LoopExecutor(max_result_bytes=settings.max_result_bytes),
-            False: ThreadExecutor(
+        self._executors: Mapping[str, Executor] = {
+            "loop": LoopExecutor(max_result_bytes=settings.max_result_bytes),
+            "thread": ThreadExecutor(
                 workers=settings.thread_workers, max_result_bytes=settings.max_result_bytes
             ),
         }

@@ -94,7 +94,7 @@ class Harness:
         self._folder = tempfile.TemporaryDirectory(prefix="tidemill-")
         self._store: SqliteStore | None = None
         self._tasks: Sequence[asyncio.Task[None]] = ()
-        self._executors: dict[bool, Executor] = {}
+        self._executors: dict[str, Executor] = {}
         self._dead = False
 
     async def __aenter__(self) -> Self:
@@ -366,8 +366,10 @@ class Harness:
         settings = self._settings
         size = settings.max_result_bytes
         self._executors = {
-            True: LoopExecutor(max_result_bytes=size, clock=self.clock),
-            False: ThreadExecutor(workers=settings.thread_workers, max_result_bytes=size, clock=self.clock),
+            "loop": LoopExecutor(max_result_bytes=size, clock=self.clock),
+            "thread": ThreadExecutor(
+                workers=settings.thread_workers, max_result_bytes=size, clock=self.clock
+            ),
         }
         self._engine_clock, self._router_clock = StageClock(self.clock), StageClock(self.clock)
         self._engine = Engine(

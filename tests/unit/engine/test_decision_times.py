@@ -60,7 +60,7 @@ async def test_engine_dates_decisions_after_the_reading_that_came_before_them(
         return page
 
     monkeypatch.setattr(store.runs, "queued", read_slowly)
-    executors = {True: LoopExecutor(max_result_bytes=1024)}
+    executors = {"loop": LoopExecutor(max_result_bytes=1024)}
     engine = Engine(store, dags, executors, clock=clock, settings=Settings(), metrics=Metrics())
     begun = clock.now_us()
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tidemill.dag.definition import TaskNode
+from tidemill.dag.definition import Dag, TaskNode
+from tidemill.dag.parameters import Parameters
 from tidemill.dag.retry import Retry
 from tidemill.executors.loop import LoopExecutor
 from tidemill.executors.thread import ThreadExecutor
@@ -43,6 +44,7 @@ class Bench:
             index=index,
             function=function,
             is_coroutine=is_coroutine,
+            executor="loop" if is_coroutine else "thread",
             context_parameter=None,
             args=args,
             kwargs={},
@@ -53,7 +55,16 @@ class Bench:
             timeout=None if timeout is None else timedelta(seconds=timeout),
         )
         executor: Executor = self.loop if is_coroutine else self.thread
-        executor.start(Attempt("r", node, number, args, {}), self._report)
+        dag = Dag(
+            dag_id="d",
+            version="v",
+            tasks=(node,),
+            index={node.task_id: index},
+            roots=(index,),
+            output=None,
+            parameters=Parameters(),
+        )
+        executor.start(Attempt("r", dag, node, number, args, {}), self._report)
         return executor
 
     async def outcome(self, function: Callable[..., Any], *args: Any, **how: Any) -> Outcome:

@@ -30,6 +30,7 @@ def make_dag(upstream: Sequence[Sequence[int]], *, max_attempts: int = 1, output
             index=index,
             function=_nothing,
             is_coroutine=True,
+            executor="loop",
             context_parameter=None,
             args=(),
             kwargs={},
