@@ -30,12 +30,14 @@ async def _bare(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 async def _serve(kind: str, folder: Path, kafka: str | None) -> None:
     from tidemill.service import Service
+    from tidemill.service.garbage import collect_rarely
     from tidemill.service.server import HttpServer, bind
     from tidemill.settings import load
     from tidemill.telemetry.logs import configure
 
     configure("console", "WARNING")
     if kind == "bare":
+        collect_rarely()
         server = HttpServer(_bare, bind("127.0.0.1", 0))
         print(json.dumps({"port": server.port}), flush=True)
         await server.run()
@@ -52,6 +54,7 @@ async def _serve(kind: str, folder: Path, kafka: str | None) -> None:
     )
     service = Service(project, settings)
     await service.start()
+    collect_rarely()
     print(json.dumps({"port": int(service.url.rpartition(":")[2])}), flush=True)
     await service.wait()
 

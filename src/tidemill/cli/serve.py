@@ -54,6 +54,7 @@ async def _serve(root: Path, settings: Settings) -> bool:
     import signal
 
     from tidemill.service import Service
+    from tidemill.service.garbage import collect_rarely
 
     logger = logging.getLogger(__name__)
     service = Service(root, settings)
@@ -72,6 +73,7 @@ async def _serve(root: Path, settings: Settings) -> bool:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, drain, number)
     await service.start()
+    collect_rarely()
     failed = await service.wait()
     await service.stop()
     return failed is not None

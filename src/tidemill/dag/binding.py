@@ -72,9 +72,11 @@ def resolve(node: TaskNode, results: Results, parameters: Mapping[str, Any]) -> 
     `results` holds at least the upstream tasks' results. Raises `UnresolvedReference` when a path leads
     nowhere: the attempt has failed, and a further one with the same results fails in the same way.
     """
+    if node.bind is not None:
+        return node.bind(results, parameters)
     if not node.has_references:
         return node.args, node.kwargs
-    bind = node.bind or compile_call(node.args, node.kwargs)
+    bind = compile_call(node.args, node.kwargs)
     return (node.args, node.kwargs) if bind is None else bind(results, parameters)
 
 
@@ -93,6 +95,9 @@ def compile_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Binder | N
     named = _compile_values(kwargs)
     if positional is None and named is None:
         return None
+    if named is None and len(args) == 1 and isinstance(args[0], ResultRef) and not args[0].path:
+        index = args[0].index  # a task that takes what the one before it made: the commonest call of all
+        return lambda results, parameters: ((results[index],), kwargs)
     if named is None:
         make = positional
         assert make is not None  # noqa: S101
@@ -148,6 +153,10 @@ def _compile_tuple(items: tuple[Any, ...]) -> Resolver | None:
     sequence = _compile_items(items)
     if sequence is None:
         return None
+    if len(items) == 1 and type(items) is tuple:
+        only = compile_tree(items[0])
+        assert only is not None  # noqa: S101 - something is made, and this is all there is
+        return lambda results, parameters: (only(results, parameters),)
     if hasattr(items, "_fields"):
         made = type(items)
         return lambda results, parameters: made(*sequence(results, parameters))

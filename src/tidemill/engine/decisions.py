@@ -68,6 +68,8 @@ class Decisions:
         self._active: dict[str, int] = {}
         self._metrics = metrics
         self._counters: dict[tuple[str, str], Counter] = {}
+        #: Attempts that ended since the metrics were last told, by DAG and outcome.
+        self._ended: dict[tuple[str, str], int] = {}
 
     async def recover(self) -> None:
         """Read back what was live and look for what is queued."""
@@ -97,18 +99,20 @@ class Decisions:
         live = self.live.get(outcome.run_id)
         if live is None:
             return
-        index, state = outcome.index, live.state
-        self._count(live.run.dag, outcome.kind)
+        index, kind, state = outcome.index, outcome.kind, live.state
+        ended = (live.dag.dag_id, kind)
+        self._ended[ended] = self._ended.get(ended, 0) + 1
         if outcome.number != state.attempts[index] or state.tasks[index] is not TaskState.RUNNING:
             return
         at = self._touch(live, now)
-        if outcome.kind is OutcomeKind.SUCCEEDED:
+        if kind is OutcomeKind.SUCCEEDED:
             decide.attempt_succeeded(state, index, outcome.result, at, live.records)
-        elif outcome.kind is OutcomeKind.CANCELLED and state.cancelling:
+        elif kind is OutcomeKind.CANCELLED and state.cancelling:
             decide.attempt_cancelled(state, index, at, live.records)
         else:
             self._fail(live, outcome, at)
-        self.queue_ready(live)
+        if state.ready or live.held:
+            self.queue_ready(live)
 
     def _fail(self, live: LiveRun, outcome: Outcome, at: int) -> None:
         due_at = decide.attempt_failed(
@@ -140,11 +144,14 @@ class Decisions:
             self.touched.append(live)
         return live.at
 
-    def _count(self, dag: str, kind: OutcomeKind) -> None:
-        counter = self._counters.get((dag, kind))
-        if counter is None:
-            counter = self._counters[dag, kind] = self._metrics.task_attempts.labels(dag, kind)
-        counter.inc()
+    def count_attempts(self) -> None:
+        """Tell the metrics of the attempts that have ended."""
+        for kind, count in self._ended.items():
+            counter = self._counters.get(kind)
+            if counter is None:
+                counter = self._counters[kind] = self._metrics.task_attempts.labels(*kind)
+            counter.inc(count)
+        self._ended.clear()
 
     # ── starting tasks ──
 
@@ -167,7 +174,7 @@ class Decisions:
         for slots in self.slots.values():
             while (following := slots.next()) is not None:
                 live, index = following
-                if live.is_full:
+                if live.dag.max_active_tasks is not None and live.is_full:
                     live.held.append(index)
                     continue
                 fresh = not live.records

@@ -172,6 +172,7 @@ class Engine:
         for slots, outcome in outcomes:
             slots.release()
             decisions.settle(outcome, now)
+        decisions.count_attempts()
         due, self._due = self._due, []
         for live, index in due:
             decisions.queue(live, index)
@@ -221,9 +222,9 @@ class Engine:
             self._flight = None
             for live, index in stops:
                 self._executors[live.dag.tasks[index].executor].cancel(live.run_id, index)
+            self._take_off()  # first, so that the disk has work while we have ours
             for live, row, starting, retrying in flight:
                 self._act(live, row, starting, retrying)
-            self._take_off()
             self._tell_drained()
         except Exception as error:  # nobody awaits this task: `_decide` raises it
             self._failure = error
@@ -268,20 +269,16 @@ class Engine:
 
     def _start(self, live: LiveRun, index: int) -> None:
         kind = live.dag.tasks[index].executor
-        outcome = Outcome(live.run_id, index, live.state.attempts[index], OutcomeKind.CANCELLED)
-        if not live.state.cancelling:
-            try:
-                attempt = live.attempt(index)
-            except TaskFailed as error:  # an argument refers to what a result does not have
-                outcome.kind, outcome.permanent = OutcomeKind.FAILED, True
-                outcome.error_type, outcome.message = error.error_type, _printable(error.message)
-            except Exception as error:  # what the user's own types raise when parameters are made of them
-                outcome.kind, outcome.permanent = OutcomeKind.FAILED, True
-                outcome.error_type, outcome.message = type(error).__name__, _printable(str(error))
-            else:
-                self._executors[kind].start(attempt, self._reports[kind])
-                return
-        self._reports[kind](outcome)
+        number = live.state.attempts[index]
+        if live.state.cancelling:
+            self._reports[kind](Outcome(live.run_id, index, number, OutcomeKind.CANCELLED))
+            return
+        try:
+            attempt = live.attempt(index)
+        except Exception as error:
+            self._reports[kind](_not_begun(live.run_id, index, number, error))
+        else:
+            self._executors[kind].start(attempt, self._reports[kind])
 
     def _set_timers(self, live: LiveRun, retrying: Sequence[int]) -> None:
         now = self._clock.now_us()
@@ -295,6 +292,22 @@ class Engine:
         live.timers.pop(index, None)
         self._due.append((live, index))
         self._notify()
+
+
+def _not_begun(run_id: str, index: int, number: int, error: Exception) -> Outcome:
+    """Its arguments cannot be made: they refer to what a result does not have, or the user's own types raised."""
+    kind, message = type(error).__name__, str(error)
+    if isinstance(error, TaskFailed):
+        kind, message = error.error_type, error.message
+    return Outcome(
+        run_id,
+        index,
+        number,
+        OutcomeKind.FAILED,
+        error_type=kind,
+        message=_printable(message),
+        permanent=True,
+    )
 
 
 def _printable(text: str) -> str:

@@ -47,11 +47,13 @@ class LiveRun:
     timers: dict[int, Wakeup] = field(default_factory=dict)
     #: The phase that the summary row shows.
     shown: RunPhase = RunPhase.QUEUED
+    run_id: str = field(init=False)
+    _results: Results = field(init=False)
     _parameters: Mapping[str, Any] | None = None
 
-    @property
-    def run_id(self) -> str:
-        return self.run.run_id
+    def __post_init__(self) -> None:
+        self.run_id = self.run.run_id
+        self._results = Results(self.state.results)
 
     @property
     def is_full(self) -> bool:
@@ -74,7 +76,7 @@ class LiveRun:
         node = self.dag.tasks[index]
         args, kwargs = node.args, node.kwargs
         if node.has_references:
-            args, kwargs = resolve(node, Results(self.state.results), self.parameters)
+            args, kwargs = resolve(node, self._results, self.parameters)
         if node.context_parameter is not None:
             kwargs = {**kwargs, node.context_parameter: self._context(node.task_id, index)}
         return Attempt(self.run_id, self.dag, node, self.state.attempts[index], args, kwargs)

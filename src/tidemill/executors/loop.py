@@ -1,4 +1,9 @@
-"""Runs coroutine functions in the event loop, each attempt in an asyncio task and a context of its own.
+"""Runs coroutine functions in the event loop, each attempt in an asyncio task that it has for itself.
+
+Making an asyncio task costs more than a short attempt does, so tasks are used again: one that is free takes the next
+attempt that waits, and before it awaits anything another one has been called for those behind it. A task that an
+attempt left its mark on (a cancellation, a callback, a context variable) is not used again, so that no attempt can
+tell.
 
 An attempt counts as cancelled only when the engine asked for it: a task that raises `CancelledError`, or cancels
 itself, has failed like any other.
@@ -7,6 +12,8 @@ itself, has failed like any other.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +25,10 @@ __all__ = ["LoopExecutor"]
 
 #: Longest time that attempts which ignore their cancellation hold up `close`, in seconds.
 _CLOSE_SECONDS = 5.0
+#: Free asyncio tasks kept for the attempts to come.
+_KEPT = 256
+
+_Key = tuple[str, int]
 
 
 class LoopExecutor:
@@ -26,59 +37,108 @@ class LoopExecutor:
     def __init__(self, *, max_result_bytes: int, clock: Clock | None = None) -> None:
         self._max_result_bytes = max_result_bytes
         self._clock = clock or SystemClock()
-        self._running: dict[tuple[str, int], asyncio.Task[Outcome]] = {}
+        #: Attempts that no asyncio task has taken yet.
+        self._waiting: deque[tuple[Attempt, Callable[[Outcome], None]]] = deque()
+        self._running: dict[_Key, asyncio.Task[None]] = {}
         #: Attempts that were asked to stop.
-        self._asked: set[tuple[str, int]] = set()
+        self._asked: set[_Key] = set()
+        #: What free asyncio tasks wait for.
+        self._free: list[asyncio.Future[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        #: True while an asyncio task that was called has not come yet.
+        self._called = False
         self._closed = False
         self._loop = asyncio.get_running_loop()
 
     def start(self, attempt: Attempt, report: Callable[[Outcome], None]) -> None:
         if self._closed:
             return
-        key = (attempt.run_id, attempt.node.index)
-        task = self._loop.create_task(self._invoke(attempt, key))
-        self._running[key] = task
-
-        def ended(task: asyncio.Task[Outcome]) -> None:
-            del self._running[key]
-            self._asked.discard(key)
-            if not self._closed:
-                report(cancelled(attempt) if task.cancelled() else task.result())
-
-        task.add_done_callback(ended)
+        self._waiting.append((attempt, report))
+        if not self._called:
+            self._call()
 
     def cancel(self, run_id: str, index: int) -> None:
-        task = self._running.get((run_id, index))
+        key = (run_id, index)
+        task = self._running.get(key)
         if task is not None:
-            self._asked.add((run_id, index))
+            self._asked.add(key)
             task.cancel()
+        elif any((one.run_id, one.node.index) == key for one, _ in self._waiting):
+            self._asked.add(key)
 
     async def close(self) -> None:
         self._closed = True
-        running = list(self._running.values())
-        for task in running:
+        self._waiting.clear()
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        if running:
-            await asyncio.wait(running, timeout=_CLOSE_SECONDS)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
 
-    async def _invoke(self, attempt: Attempt, key: tuple[str, int]) -> Outcome:
-        node = attempt.node
+    # ── asyncio tasks and what they do ──
+
+    def _call(self) -> None:
+        """Have an asyncio task come for what waits."""
+        self._called = True
+        if self._free:
+            self._free.pop().set_result(None)
+            return
+        task = self._loop.create_task(self._work())
+        self._tasks.add(task)
+
+    async def _work(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker
         try:
-            if node.timeout is None:
-                result = await node.function(*attempt.args, **attempt.kwargs)
+            await self._make_what_waits(task)
+        finally:
+            self._tasks.discard(task)
+
+    async def _make_what_waits(self, task: asyncio.Task[None]) -> None:
+        context = contextvars.copy_context()
+        while not self._closed:
+            self._called = False
+            while self._waiting:
+                attempt, report = self._waiting.popleft()
+                if self._waiting and not self._called:
+                    self._call()
+                outcome = await self._make(attempt, task)
+                if self._closed:
+                    return
+                report(outcome)
+                if _is_marked(task, context):
+                    if self._waiting and not self._called:
+                        self._call()
+                    return
+            if len(self._free) >= _KEPT:
+                return
+            free = self._loop.create_future()
+            self._free.append(free)
+            await free
+
+    async def _make(self, attempt: Attempt, task: asyncio.Task[None]) -> Outcome:
+        key = (attempt.run_id, attempt.node.index)
+        if key in self._asked:
+            self._asked.discard(key)
+            return cancelled(attempt)
+        self._running[key] = task
+        try:
+            if attempt.node.timeout is None:
+                result = await attempt.node.function(*attempt.args, **attempt.kwargs)
             else:
-                result = await self._invoke_in_time(attempt, node.timeout.total_seconds())
+                result = await self._make_in_time(attempt, attempt.node.timeout.total_seconds())
         except _OutOfTime:
             return timed_out(attempt)
         except asyncio.CancelledError as error:
             return cancelled(attempt) if key in self._asked or self._closed else failed(attempt, error)
-        except (
-            BaseException
-        ) as error:  # also SystemExit and KeyboardInterrupt: a task must not end the service
+        except BaseException as error:  # also SystemExit: a task must not end the service
             return failed(attempt, error)
+        finally:
+            del self._running[key]
+            self._asked.discard(key)
         return succeeded(attempt, result, self._max_result_bytes)
 
-    async def _invoke_in_time(self, attempt: Attempt, seconds: float) -> Any:
+    async def _make_in_time(self, attempt: Attempt, seconds: float) -> Any:
         try:
             async with asyncio.timeout(None) as deadline:
                 # The clock decides when, so that limits of time hold under virtual time too.
@@ -91,6 +151,15 @@ class LoopExecutor:
             if deadline.expired():
                 raise _OutOfTime from None
             raise  # the function's own
+
+
+def _is_marked(task: asyncio.Task[None], context: contextvars.Context) -> bool:
+    """True when an attempt has left something behind that the next one could see."""
+    return (
+        task.cancelling() > 0
+        or task._callbacks is not None  # noqa: SLF001 - only asyncio can tell
+        or contextvars.copy_context() != context
+    )
 
 
 class _OutOfTime(Exception):  # noqa: N818 - a signal between two methods

@@ -57,7 +57,9 @@ def start_task(state: RunState, index: int, at: int, into: list[Record]) -> int 
     if state.cancelling or state.tasks[index] not in (TaskState.READY, TaskState.RETRYING):
         return None
     number = state.attempts[index] + 1
-    _add(state, TaskStarted(state.dag.tasks[index].task_id, number), at, into)
+    record = TaskStarted(state.dag.tasks[index].task_id, number)
+    apply(state, record, at)
+    into.append(record)
     return number
 
 

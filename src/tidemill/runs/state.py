@@ -159,10 +159,10 @@ def apply(state: RunState, record: Record, at: int) -> None:
 def _task_succeeded(state: RunState, record: records.TaskSucceeded, at: int) -> None:
     index = _index(state, record)
     # Attempt 0 is a result carried over by a task that was never begun; every other one was running.
-    if (state.tasks[index] is TaskState.READY) == (record.attempt != 0):
+    attempt = record.attempt
+    if attempt != state.attempts[index] or (state.tasks[index] is TaskState.READY) == (attempt != 0):
         raise _misfit(state, record, index)
-    _expect_attempt(state, index, record)
-    if not record.attempt:
+    if not attempt:
         state.ready.remove(index)
     _move(state, index, TaskState.SUCCEEDED, record)
     state.results[index] = record.result
@@ -175,7 +175,8 @@ def _task_started(state: RunState, record: records.TaskStarted, at: int) -> None
         raise _misfit(state, record, index)
     _move(state, index, TaskState.RUNNING, record)
     state.attempts[index] = record.attempt
-    state.retry_at.pop(index, None)
+    if state.retry_at:
+        state.retry_at.pop(index, None)
 
 
 def _task_retrying(state: RunState, record: records.TaskRetrying, at: int) -> None:
@@ -313,8 +314,8 @@ def _move(state: RunState, index: int, to: TaskState, record: Record) -> None:
 def _release_downstream(state: RunState, index: int) -> None:
     remaining, tasks = state.remaining, state.tasks
     for below in state.dag.tasks[index].downstream:
-        remaining[below] -= 1
-        if not remaining[below] and tasks[below] is TaskState.PENDING and not state.cancelling:
+        left = remaining[below] = remaining[below] - 1
+        if not left and tasks[below] is TaskState.PENDING and not state.cancelling:
             tasks[below] = TaskState.READY
             state.ready.append(below)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tidemill.events.event import Event, LoggedEvent
 from tidemill.storage.feed import Feed
@@ -265,8 +265,7 @@ class RouteBatch:
 # ── runs ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnd:
+class RunEnd(NamedTuple):
     """What changes in a run's summary row."""
 
     state: str
@@ -274,8 +273,7 @@ class RunEnd:
     ended_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """One decision of one run: a history row, the summary's change, and events that follow from it."""
 
     run_id: str

@@ -412,3 +412,51 @@ print("ended")
     )
 
     assert (ended.stdout, ended.returncode) == ("ended\n", 0), ended.stderr
+
+
+async def test_coroutine_that_waits_does_not_hold_up_those_behind_it(bench: Bench) -> None:
+    opened = asyncio.Event()
+
+    async def wait(number: int) -> int:
+        await opened.wait()
+        return number
+
+    async def pass_by(number: int) -> int:
+        return number
+
+    for number in range(0, 20, 2):
+        bench.start(wait, number, index=number)
+        bench.start(pass_by, number + 1, index=number + 1)
+
+    first = await bench.outcomes(10)
+    opened.set()
+    then = await bench.outcomes(10)
+
+    assert {int(one.result) for one in first} == set(range(1, 20, 2))
+    assert {int(one.result) for one in then} == set(range(0, 20, 2))
+
+
+async def test_what_an_attempt_leaves_on_its_asyncio_task_does_not_reach_the_next_one(bench: Bench) -> None:
+    seen: list[asyncio.Task[Any]] = []
+    tidied: list[int] = []
+
+    async def mark(number: int) -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        seen.append(task)
+        if number == 1:
+            task.add_done_callback(lambda _: tidied.append(1))
+        if number == 2:
+            task.cancel()
+        return task.cancelling()
+
+    outcomes = []
+    for number in range(1, 6):
+        bench.start(mark, number, index=number)
+        outcomes += await bench.outcomes(1)
+    await asyncio.sleep(0)
+
+    assert [int(one.result) for one in outcomes] == [0, 1, 0, 0, 0]
+    assert tidied == [1]
+    assert len({id(task) for task in seen[:3]}) == 3
+    assert seen[2] is seen[3] is seen[4]

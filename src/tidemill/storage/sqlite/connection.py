@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 #: Rows per INSERT statement. Few large statements instead of many small ones: the interpreter lock is let go
 #: once per statement, not once per row, and the event loop keeps running meanwhile.
-_CHUNKS = (256, 64, 16, 4, 1)
+_CHUNKS = (1024, 256, 64, 16, 4, 1)
 
 
 class Session(aiosqlite.Connection):

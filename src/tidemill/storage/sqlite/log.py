@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tidemill.clock import Clock
-from tidemill.events.digest import content_digest, encode_for_log, identity_key
+from tidemill.events.digest import body_digest, content_digest, encode_for_log, identity_key
 from tidemill.events.event import Event, LoggedEvent
 from tidemill.storage.contract import Append, Appended, EventFilter
 from tidemill.storage.limits import Limits
@@ -20,7 +20,7 @@ from tidemill.storage.sqlite.transaction import ROUTER_CURSOR, AppendJob, EventR
 from tidemill.storage.sqlite.writer import Writer
 from tidemill.storage.tail import Tail
 
-__all__ = ["SqliteEventLog", "event_row"]
+__all__ = ["SqliteEventLog", "event_row", "own_event_row"]
 
 #: How long a look at the free disk space is good for, in seconds.
 _DISK_CHECK_SECONDS = 1.0
@@ -31,6 +31,12 @@ def event_row(event: Event, at: int) -> EventRow:
     """An event ready to be written."""
     key = identity_key(event.source, event.id)
     return EventRow(event, key, content_digest(event), at, encode_for_log(event))
+
+
+def own_event_row(event: Event, at: int) -> EventRow:
+    """An event that ends a run, ready to be written: nobody else can have sent the same."""
+    body = encode_for_log(event)
+    return EventRow(event, identity_key(event.source, event.id), body_digest(body), at, body)
 
 
 class SqliteEventLog:

@@ -17,7 +17,7 @@ from tidemill.storage.contract import (
 )
 from tidemill.storage.feed import Feed
 from tidemill.storage.sqlite.connection import Session
-from tidemill.storage.sqlite.log import event_row
+from tidemill.storage.sqlite.log import own_event_row
 from tidemill.storage.sqlite.queries import QUERIES
 from tidemill.storage.sqlite.rows import run_from_row
 from tidemill.storage.sqlite.transaction import RecordJob, RouteJob, StatementJob
@@ -45,7 +45,7 @@ class SqliteRunStore:
         await self._writer.submit(RouteJob(batch))
 
     async def record(self, rows: Sequence[Recorded]) -> None:
-        events = [event_row(event, recorded.at) for recorded in rows for event in recorded.events]
+        events = [own_event_row(event, recorded.at) for recorded in rows for event in recorded.events]
         await self._writer.submit(RecordJob(rows, events))
 
     async def get(self, run_id: str) -> RunSummary | None:
