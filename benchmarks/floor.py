@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tidemill.storage.commit import Commit
 from tidemill.storage.sqlite.connection import Session, insert_rows, open_writer
 from tidemill.storage.sqlite.migrate import migrate
 from tidemill.storage.sqlite.queries import QUERIES
@@ -30,9 +31,9 @@ def recording() -> Iterator[Recording]:
     kept: Recording = []
     write = Transaction._write
 
-    def write_and_keep(self: Transaction) -> None:
-        kept.append({**self._rows, "upsert_cursor": list(self._cursors.items())})
-        write(self)
+    def write_and_keep(self: Transaction, commit: Commit) -> None:
+        kept.append({**commit.rows, "upsert_cursor": list(commit.cursors.items())})
+        write(self, commit)
 
     Transaction._write = write_and_keep  # type: ignore[method-assign]
     try:

@@ -227,6 +227,8 @@ class NewRun:
     correlation_id: str
     hop_count: int
     traceparent: str | None = None
+    #: Whoever owns this shard works on the run (see `Shards`).
+    shard: int = 0
 
 
 class DeliveryState(StrEnum):
@@ -305,6 +307,7 @@ class RunSummary:
     correlation_id: str
     hop_count: int
     traceparent: str | None
+    shard: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tidemill.storage.commit import StatementJob
 from tidemill.storage.contract import DeadLetter
+from tidemill.storage.rows import dead_letter_from_row
 from tidemill.storage.sqlite.connection import Session
 from tidemill.storage.sqlite.queries import QUERIES
-from tidemill.storage.sqlite.rows import dead_letter_from_row
-from tidemill.storage.sqlite.transaction import StatementJob
 from tidemill.storage.sqlite.writer import Writer
 
 __all__ = ["SqliteDeadLetters"]

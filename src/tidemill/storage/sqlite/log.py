@@ -9,34 +9,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tidemill.clock import Clock
-from tidemill.events.digest import body_digest, content_digest, encode_for_log, identity_key
-from tidemill.events.event import Event, LoggedEvent
+from tidemill.events.digest import identity_key
+from tidemill.events.event import LoggedEvent
+from tidemill.storage.commit import ROUTER_CURSOR, AppendJob, event_row
 from tidemill.storage.contract import Append, Appended, EventFilter
 from tidemill.storage.limits import Limits
+from tidemill.storage.rows import logged_from_row
 from tidemill.storage.sqlite.connection import Session
 from tidemill.storage.sqlite.queries import QUERIES
-from tidemill.storage.sqlite.rows import logged_from_row
-from tidemill.storage.sqlite.transaction import ROUTER_CURSOR, AppendJob, EventRow
 from tidemill.storage.sqlite.writer import Writer
 from tidemill.storage.tail import Tail
 
-__all__ = ["SqliteEventLog", "event_row", "own_event_row"]
+__all__ = ["SqliteEventLog"]
 
 #: How long a look at the free disk space is good for, in seconds.
 _DISK_CHECK_SECONDS = 1.0
 _ROOM_CHECK_SECONDS = 0.1
-
-
-def event_row(event: Event, at: int) -> EventRow:
-    """An event ready to be written."""
-    key = identity_key(event.source, event.id)
-    return EventRow(event, key, content_digest(event), at, encode_for_log(event))
-
-
-def own_event_row(event: Event, at: int) -> EventRow:
-    """An event that ends a run, ready to be written: nobody else can have sent the same."""
-    body = encode_for_log(event)
-    return EventRow(event, identity_key(event.source, event.id), body_digest(body), at, body)
 
 
 class SqliteEventLog:

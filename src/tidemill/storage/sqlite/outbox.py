@@ -6,10 +6,10 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from tidemill.storage.commit import MarkJob
 from tidemill.storage.contract import DeadLetter, Delivery, DeliveryMark, DeliveryState
 from tidemill.storage.sqlite.connection import Session
 from tidemill.storage.sqlite.queries import QUERIES
-from tidemill.storage.sqlite.transaction import MarkJob
 from tidemill.storage.sqlite.writer import Writer
 
 __all__ = ["SqliteOutbox"]

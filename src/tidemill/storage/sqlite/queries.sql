@@ -7,7 +7,7 @@ INSERT OR IGNORE INTO dead_letters (id, at, stage, code, detail, origin, coordin
 -- insert_disposition: say what became of an event for a trigger
 INSERT INTO dispositions (position, trigger, kind, run_id, detail) VALUES
 -- insert_run: create a queued run
-INSERT INTO runs (number, run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, correlation_id, hop_count, traceparent) VALUES
+INSERT INTO runs (number, run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, correlation_id, hop_count, traceparent, shard) VALUES
 -- insert_history: append decisions of runs
 INSERT INTO history (run, sequence, at, body) VALUES
 -- insert_delivery: put an event on its way to a subscription
@@ -51,13 +51,13 @@ SELECT position, received_at, body FROM events WHERE position < ? {conditions} O
 -- files_of: file versions announced by a source
 SELECT source, path, inode, size, mtime_ns, digest FROM files WHERE source = ?;
 -- run: the summary of a run
-SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent FROM runs WHERE run_id = ?;
+SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE run_id = ?;
 -- list_runs: runs newest first; conditions replace the marker
-SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent FROM runs WHERE run_id < ? {conditions} ORDER BY run_id DESC LIMIT ?;
+SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE run_id < ? {conditions} ORDER BY run_id DESC LIMIT ?;
 -- live_runs: runs that started and did not end, by id
-SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent FROM runs WHERE ended_at IS NULL AND state IN ('running', 'waiting') AND run_id > ? ORDER BY run_id LIMIT ?;
+SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE ended_at IS NULL AND state IN ('running', 'waiting') AND run_id > ? ORDER BY run_id LIMIT ?;
 -- queued_runs: runs of a DAG that wait to start, oldest first
-SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent FROM runs WHERE ended_at IS NULL AND state = 'queued' AND dag = ? AND run_id > ? ORDER BY run_id LIMIT ?;
+SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE ended_at IS NULL AND state = 'queued' AND dag = ? AND run_id > ? ORDER BY run_id LIMIT ?;
 -- history_of: the decisions of a run in order
 SELECT sequence, at, body FROM history WHERE run = (SELECT number FROM runs WHERE run_id = ?) ORDER BY sequence;
 -- dispositions_of: what became of an event

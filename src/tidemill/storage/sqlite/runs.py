@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tidemill.clock import Clock
+from tidemill.storage.commit import RecordJob, RouteJob, StatementJob, own_event_row
 from tidemill.storage.contract import (
     Disposition,
     DispositionKind,
@@ -16,11 +17,9 @@ from tidemill.storage.contract import (
     RunSummary,
 )
 from tidemill.storage.feed import Feed
+from tidemill.storage.rows import run_from_row
 from tidemill.storage.sqlite.connection import Session
-from tidemill.storage.sqlite.log import own_event_row
 from tidemill.storage.sqlite.queries import QUERIES
-from tidemill.storage.sqlite.rows import run_from_row
-from tidemill.storage.sqlite.transaction import RecordJob, RouteJob, StatementJob
 from tidemill.storage.sqlite.writer import Writer
 
 __all__ = ["SqliteRunStore"]

@@ -12,6 +12,7 @@ from typing import Any
 from tidemill.clock import Clock
 from tidemill.errors import ProjectLocked, StoreUnavailable
 from tidemill.events.event import LoggedEvent
+from tidemill.storage.commit import Job, RouteJob
 from tidemill.storage.limits import Limits
 from tidemill.storage.sqlite.connection import Session, open_reader, open_writer
 from tidemill.storage.sqlite.dead_letters import SqliteDeadLetters
@@ -20,7 +21,6 @@ from tidemill.storage.sqlite.log import SqliteEventLog
 from tidemill.storage.sqlite.migrate import migrate
 from tidemill.storage.sqlite.outbox import SqliteOutbox
 from tidemill.storage.sqlite.runs import SqliteRunStore
-from tidemill.storage.sqlite.transaction import Job, RouteJob
 from tidemill.storage.sqlite.writer import Writer, load_positions
 from tidemill.storage.tail import Tail
 

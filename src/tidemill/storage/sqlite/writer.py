@@ -16,9 +16,10 @@ from typing import Any
 
 from tidemill.errors import CursorMoved, DiskFull, StorageError, StoreUnavailable
 from tidemill.events.event import LoggedEvent
+from tidemill.storage.commit import AppendJob, Job, RecordJob, RouteJob
 from tidemill.storage.sqlite.connection import Session
 from tidemill.storage.sqlite.queries import QUERIES
-from tidemill.storage.sqlite.transaction import AppendJob, Job, Positions, RecordJob, RouteJob, Transaction
+from tidemill.storage.sqlite.transaction import Positions, Transaction
 
 __all__ = ["Writer", "load_positions"]
 
@@ -189,7 +190,7 @@ class Writer:
                 return self._one_by_one(jobs, error)
             failure = _translate(error)
             return [failure] * len(jobs), [], failure
-        return answers, transaction.logged, None
+        return answers, transaction.commit.logged, None
 
     def _one_by_one(self, jobs: list[Job], cause: Exception) -> _Written:
         """One job cannot be written: find it, and commit the others."""

@@ -67,4 +67,5 @@ def run_from_row(row: tuple[Any, ...]) -> RunSummary:
         correlation_id=row[12],
         hop_count=row[13],
         traceparent=row[14],
+        shard=row[15],
     )

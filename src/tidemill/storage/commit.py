@@ -1,0 +1,369 @@
+"""What one commit does, whatever database it goes to: jobs are checked against what is known, and become rows.
+
+1. A job that does not fit (a moved cursor, a reused identity) is answered with its error and adds no row; the others
+   are not touched by it.
+2. Pure: what must be known (`Facts`) was looked up in the writing transaction before; positions and run numbers are
+   given here, and nobody else gives them.
+3. Rows are gathered per named query, so that a database writes each table with as few statements as it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidemill.errors import CursorMoved, EventRejected, StorageError
+from tidemill.events.digest import body_digest, content_digest, encode_for_log, identity_key
+from tidemill.events.event import Event, LoggedEvent
+from tidemill.ids import new_id
+from tidemill.storage.contract import (
+    Append,
+    Appended,
+    DeadLetter,
+    Delivery,
+    DeliveryMark,
+    Disposition,
+    FileVersion,
+    NewRun,
+    Recorded,
+    RouteBatch,
+)
+from tidemill.storage.rows import dead_letter_row
+
+__all__ = [
+    "ROUTER_CURSOR",
+    "AppendJob",
+    "Commit",
+    "EventRow",
+    "Facts",
+    "Job",
+    "MarkJob",
+    "RecordJob",
+    "RouteJob",
+    "StatementJob",
+    "event_row",
+    "file_identity",
+    "looked_up",
+    "own_event_row",
+]
+
+ROUTER_CURSOR = "router"
+
+
+@dataclass(slots=True)
+class EventRow:
+    """An event ready to be written, all but its position."""
+
+    event: Event
+    key: bytes
+    digest: bytes
+    received_at: int
+    body: bytes
+
+
+def event_row(event: Event, at: int) -> EventRow:
+    """An event ready to be written."""
+    key = identity_key(event.source, event.id)
+    return EventRow(event, key, content_digest(event), at, encode_for_log(event))
+
+
+def own_event_row(event: Event, at: int) -> EventRow:
+    """An event that ends a run, ready to be written: nobody else can have sent the same."""
+    body = encode_for_log(event)
+    return EventRow(event, identity_key(event.source, event.id), body_digest(body), at, body)
+
+
+@dataclass(slots=True)
+class AppendJob:
+    kind = "append"
+    append: Append
+    rows: Sequence[EventRow]
+    at: int
+
+
+@dataclass(slots=True)
+class RouteJob:
+    kind = "route"
+    batch: RouteBatch
+
+
+@dataclass(slots=True)
+class RecordJob:
+    kind = "record"
+    recorded: Sequence[Recorded]
+    rows: Sequence[EventRow]
+
+
+@dataclass(slots=True)
+class MarkJob:
+    kind = "deliver"
+    marks: Sequence[DeliveryMark]
+    dead_letters: Sequence[DeadLetter]
+
+
+@dataclass(slots=True)
+class StatementJob:
+    kind = "statement"
+    #: Name of the query and its rows of parameters.
+    statements: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]
+    dead_letters: Sequence[DeadLetter] = ()
+
+
+Job = AppendJob | RouteJob | RecordJob | MarkJob | StatementJob
+
+
+@dataclass(slots=True)
+class Facts:
+    """What a commit must know before it decides."""
+
+    #: Position of the last event.
+    head: int
+    #: Cursors that jobs of this commit compare; what is absent does not exist.
+    cursors: dict[str, str]
+    #: Short names of runs that jobs of this commit record.
+    numbers: dict[str, int]
+    #: Identity key → position and digest, of events that jobs of this commit append and the log has already.
+    identities: dict[bytes, tuple[int, bytes]]
+    #: Identities of files that jobs of this commit announce and the ledger has already.
+    files: set[tuple[Any, ...]]
+    #: Gives the next run its short name.
+    next_number: Callable[[], int]
+
+
+@dataclass(slots=True)
+class LookedUp:
+    """What the facts of a commit must be looked up for."""
+
+    keys: list[bytes] = field(default_factory=list)
+    runs: set[str] = field(default_factory=set)
+    cursors: set[str] = field(default_factory=set)
+    files: list[tuple[Any, ...]] = field(default_factory=list)
+    #: Runs that will be created.
+    new_runs: int = 0
+    #: True when events may be appended.
+    appends: bool = False
+
+
+def looked_up(jobs: Iterable[Job]) -> LookedUp:
+    """What must be known to do these jobs."""
+    wanted = LookedUp()
+    for job in jobs:
+        match job:
+            case RecordJob():
+                wanted.runs.update([recorded.run_id for recorded in job.recorded])
+                wanted.appends |= bool(job.rows)
+            case AppendJob():
+                wanted.keys += [row.key for row in job.rows]
+                wanted.cursors.update(move.name for move in job.append.cursors)
+                wanted.files += map(file_identity, job.append.files)
+                wanted.appends |= bool(job.rows)
+            case RouteJob():
+                wanted.cursors.add(ROUTER_CURSOR)
+                wanted.new_runs += len(job.batch.runs)
+            case MarkJob() | StatementJob():
+                pass
+    return wanted
+
+
+def file_identity(version: FileVersion) -> tuple[Any, ...]:
+    """What makes a file version announced once and for ever."""
+    return (version.source, version.path, version.inode, version.size, version.mtime_ns)
+
+
+class Commit:
+    """Gathers the rows of all jobs of one transaction."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.head = facts.head
+        #: Rows by named query.
+        self.rows: dict[str, list[tuple[Any, ...]]] = {}
+        #: Cursors that were moved.
+        self.cursors: dict[str, str] = {}
+        #: Short names of the runs that were created.
+        self.numbers: dict[str, int] = {}
+        #: Runs that ended.
+        self.ended: list[str] = []
+        #: Appended events with the sizes of their bodies.
+        self.logged: list[tuple[LoggedEvent, int]] = []
+        self._facts = facts
+        self._identities = facts.identities
+        self._files = facts.files
+
+    def do(self, job: Job) -> Any:
+        """The job's answer: an exception when it was refused."""
+        match job:
+            case RecordJob():
+                return self._record(job)
+            case AppendJob():
+                return self._append(job)
+            case RouteJob():
+                return self._route(job.batch)
+            case MarkJob():
+                return self._mark(job)
+            case StatementJob():
+                return self._statements(job)
+
+    # ── append ──
+
+    def _append(self, job: AppendJob) -> list[Appended] | Exception:
+        for move in job.append.cursors:
+            found = self.cursors.get(move.name, self._facts.cursors.get(move.name))
+            if found != move.expected:
+                return CursorMoved(move.name, move.expected, found)
+        verdicts = self._verdicts(job)
+        if isinstance(verdicts, Exception):
+            return verdicts
+        for row, answer in zip(job.rows, verdicts, strict=True):
+            if answer.position > self.head:
+                self._add_event(row)
+            elif not answer.position:
+                self._add("insert_dead_letter", dead_letter_row(_reused(row, job)))
+        for move in job.append.cursors:
+            self.cursors[move.name] = move.value
+        for version in job.append.files:
+            self._add_file(version)
+        for letter in job.append.dead_letters:
+            self._add("insert_dead_letter", dead_letter_row(letter))
+        return verdicts
+
+    def _verdicts(self, job: AppendJob) -> list[Appended] | EventRejected:
+        fresh: dict[bytes, tuple[int, bytes]] = {}
+        answers: list[Appended] = []
+        identities = self._identities
+        position = self.head
+        for index, row in enumerate(job.rows):
+            found = identities.get(row.key) or fresh.get(row.key)
+            if found is None:
+                position += 1
+                fresh[row.key] = (position, row.digest)
+                answers.append(Appended(position))
+            elif found[1] == row.digest:
+                answers.append(Appended(found[0], duplicate=True))
+            elif job.append.refuse_reuse:
+                detail = (
+                    f"event id {row.event.id!r} of source {row.event.source!r} was used for other content"
+                )
+                return EventRejected("id_reused", detail, attribute="id", index=index)
+            else:
+                answers.append(Appended(0))
+        identities.update(fresh)
+        return answers
+
+    def _add_event(self, row: EventRow) -> None:
+        self.head = position = self.head + 1
+        event = row.event
+        self._add(
+            "insert_event",
+            (position, row.key, row.digest, row.received_at, event.type, event.source, row.body),
+        )
+        self.logged.append((LoggedEvent(position, row.received_at, event), len(row.body)))
+
+    def _add_file(self, version: FileVersion) -> None:
+        identity = file_identity(version)
+        if identity in self._files:
+            return
+        self._files.add(identity)
+        self._add("insert_file", (*identity, version.digest))
+
+    # ── route, record, mark ──
+
+    def _route(self, batch: RouteBatch) -> Exception | None:
+        found = self.cursors.get(ROUTER_CURSOR, self._facts.cursors.get(ROUTER_CURSOR, "0"))
+        if found != str(batch.expected):
+            return CursorMoved(ROUTER_CURSOR, str(batch.expected), found)
+        self.cursors[ROUTER_CURSOR] = str(batch.cursor)
+        for disposition in batch.dispositions:
+            self._add("insert_disposition", _disposition_row(disposition))
+        for run in batch.runs:
+            number = self.numbers[run.run_id] = self._facts.next_number()
+            self._add("insert_run", _run_row(number, run))
+        for delivery in batch.deliveries:
+            self._add("insert_delivery", _delivery_row(delivery))
+        for letter in batch.dead_letters:
+            self._add("insert_dead_letter", dead_letter_row(letter))
+        return None
+
+    def _record(self, job: RecordJob) -> Exception | None:
+        numbers, known = self.numbers, self._facts.numbers
+        history: list[tuple[Any, ...]] = []
+        for recorded in job.recorded:
+            number = known.get(recorded.run_id) or numbers.get(recorded.run_id)
+            if number is None:
+                return StorageError(f"there is no run {recorded.run_id}")
+            history.append((number, recorded.sequence, recorded.at, recorded.body))
+        self.rows.setdefault("insert_history", []).extend(history)
+        for recorded, row in zip(job.recorded, history, strict=True):
+            if recorded.summary:
+                end = recorded.summary
+                self._add("update_run", (end.state, end.started_at, end.ended_at, row[0]))
+                if end.ended_at is not None:
+                    self.ended.append(recorded.run_id)
+        for event_row in job.rows:
+            self._add_event(event_row)
+        return None
+
+    def _mark(self, job: MarkJob) -> None:
+        for mark in job.marks:
+            self._add(
+                "update_delivery",
+                (mark.state, mark.attempts, mark.due_at, mark.detail, mark.position, mark.subscription),
+            )
+        for letter in job.dead_letters:
+            self._add("insert_dead_letter", dead_letter_row(letter))
+
+    def _statements(self, job: StatementJob) -> None:
+        for name, rows in job.statements:
+            self.rows.setdefault(name, []).extend(rows)
+        for letter in job.dead_letters:
+            self._add("insert_dead_letter", dead_letter_row(letter))
+
+    def _add(self, query: str, row: tuple[Any, ...]) -> None:
+        self.rows.setdefault(query, []).append(row)
+
+
+def _reused(row: EventRow, job: AppendJob) -> DeadLetter:
+    return DeadLetter(
+        id=new_id(),
+        at=job.at,
+        stage=job.append.stage,
+        code="id_reused",
+        detail="the identity is in the log with other content",
+        origin=job.append.origin,
+        coordinates={"source": row.event.source, "id": row.event.id},
+        body=row.body,
+    )
+
+
+def _disposition_row(disposition: Disposition) -> tuple[Any, ...]:
+    return (
+        disposition.position,
+        disposition.trigger,
+        disposition.kind,
+        disposition.run_id,
+        disposition.detail,
+    )
+
+
+def _run_row(number: int, run: NewRun) -> tuple[Any, ...]:
+    return (
+        number,
+        run.run_id,
+        run.dag,
+        run.version,
+        "queued",
+        run.trigger,
+        run.position,
+        run.event_source,
+        run.event_id,
+        run.parameters,
+        run.queued_at,
+        run.correlation_id,
+        run.hop_count,
+        run.traceparent,
+        run.shard,
+    )
+
+
+def _delivery_row(delivery: Delivery) -> tuple[Any, ...]:
+    return (delivery.subscription, delivery.position, "pending", delivery.attempts, delivery.due_at, "")
