@@ -1,13 +1,19 @@
-"""What every test may ask for: a real Kafka broker."""
+"""What every test may ask for: a real Kafka broker, a real PostgreSQL server."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import tempfile
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tidemill.clock import SystemClock
 from tidemill.testing.broker import BrokerError, KafkaBroker, require_jars
+from tidemill.testing.postgres import PostgresError, PostgresServer, require_binaries
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +33,35 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBrok
 def kafka(kafka_broker: KafkaBroker) -> str:
     """Bootstrap servers of the session's broker."""
     return kafka_broker.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One real server for the whole session; skips where none is installed, and fails there when CI=true."""
+    try:
+        binaries = require_binaries()
+    except PostgresError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI needs a PostgreSQL server: {error}")
+        pytest.skip(str(error))
+    # Not below pytest's own folders: the server runs as a user of its own, which may not enter them.
+    with tempfile.TemporaryDirectory(prefix="tidemill-postgres-", ignore_cleanup_errors=True) as folder:
+        with PostgresServer(binaries, Path(folder)) as server:
+            template = server.create_database("migrated")
+            asyncio.run(_migrate(template))
+            yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database of its own, migrated and empty."""
+    name = f"test_{uuid.uuid4().hex}"
+    yield postgres_server.create_database(name, template="migrated")
+    postgres_server.run(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+async def _migrate(url: str) -> None:
+    from tidemill.storage.postgres import open_store
+
+    store = await open_store(url, clock=SystemClock())
+    await store.close()

@@ -24,6 +24,7 @@ __all__ = [
     "ProjectLocked",
     "RetryAfter",
     "SettingsError",
+    "ShardLost",
     "SinkRefused",
     "SinkUnavailable",
     "StateConflict",
@@ -227,6 +228,14 @@ class CursorMoved(StorageError):
         self.expected = expected
         self.found = found
         super().__init__(f"cursor {name} stands at {found!r}, not at {expected!r}; read it again")
+
+
+class ShardLost(StorageError):
+    """Another node works on these shards, or this one lost them: nothing was written; drop what belongs to them."""
+
+    def __init__(self, shards: frozenset[int]) -> None:
+        self.shards = shards
+        super().__init__(f"shards {', '.join(map(str, sorted(shards)[:8]))} are not ours any more")
 
 
 class SinkUnavailable(TidemillError):

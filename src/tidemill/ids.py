@@ -12,11 +12,15 @@ from typing import NewType
 
 import uuid_utils
 
-__all__ = ["AttemptId", "RunId", "TaskId", "attempt_id", "new_id", "run_id"]
+__all__ = ["SHARDS", "AttemptId", "RunId", "TaskId", "attempt_id", "new_id", "run_id", "shard_of"]
 
 RunId = NewType("RunId", str)
 TaskId = NewType("TaskId", str)
 AttemptId = NewType("AttemptId", str)
+
+
+#: Number of shards; fixed for ever, since it decides which rows belong together.
+SHARDS = 256
 
 
 def new_id() -> str:
@@ -34,6 +38,11 @@ def run_id(trigger: str, source: str, event_id: str, at_us: int) -> RunId:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return RunId(str(uuid.UUID(int=value)))
+
+
+def shard_of(key: str) -> int:
+    """The shard, from 0 to `SHARDS` - 1, that everything named `key` belongs to; the same on every node for ever."""
+    return blake2b(key.encode("utf-8", "backslashreplace"), digest_size=1).digest()[0]
 
 
 def attempt_id(run: str, task: str, attempt: int) -> AttemptId:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -32,28 +32,43 @@ from tidemill.storage.contract import (
     RunFilter,
     Store,
 )
+from tidemill.storage.postgres import open_store as open_postgres
+from tidemill.storage.shards import ALL
 from tidemill.storage.sqlite import open_store
-
-Opener = Callable[[], "asyncio.Future[Store]"]
 
 
 class Faults:
-    """Tells the store to fail the next commits of a kind, as a disk would."""
+    """Tells the store to fail the next commits of a kind, as a disk or a network would."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: Exception) -> None:
         self.left: dict[str, int] = {}
-        self.seen: list[str] = []
+        self.error = error
 
     def __call__(self, point: str) -> None:
-        self.seen.append(point)
         if self.left.get(point, 0) > 0:
             self.left[point] -= 1
-            raise sqlite3.OperationalError("disk I/O error")
+            raise self.error
 
 
-@pytest.fixture
-def faults() -> Faults:
-    return Faults()
+class Database:
+    """One database of either kind that can be opened again and again."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.faults = Faults(
+            sqlite3.OperationalError("disk I/O error") if self.is_sqlite else OSError("connection reset")
+        )
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.startswith("/")
+
+    async def open(self) -> Store:
+        if self.is_sqlite:
+            return await open_store(Path(self.url), clock=SystemClock(), probe=self.faults)
+        store = await open_postgres(self.url, clock=SystemClock(), probe=self.faults)
+        store.shards.change(ALL)  # one node, which does not ask who else there is
+        return store
 
 
 @pytest.fixture
@@ -61,9 +76,21 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "tidemill.db"
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest) -> Database:
+    if request.param == "sqlite":
+        return Database(str(request.getfixturevalue("path")))
+    return Database(request.getfixturevalue("postgres_url"))
+
+
 @pytest.fixture
-async def store(path: Path, faults: Faults) -> AsyncIterator[Store]:
-    store = await open_store(path, clock=SystemClock(), probe=faults)
+def faults(database: Database) -> Faults:
+    return database.faults
+
+
+@pytest.fixture
+async def store(database: Database) -> AsyncIterator[Store]:
+    store = await database.open()
     yield store
     await store.close()
 
@@ -201,12 +228,12 @@ async def test_log_reads_in_order_from_any_position(store: Store) -> None:
     assert await store.log.read(30, 5) == []
 
 
-async def test_log_reads_back_what_memory_no_longer_holds(path: Path) -> None:
-    store = await open_store(path, clock=SystemClock())
+async def test_log_reads_back_what_memory_no_longer_holds(database: Database) -> None:
+    store = await database.open()
     await store.log.append(Append(events=[event(n, data=b"\x00\xff") for n in range(3)]))
     await store.close()
 
-    store = await open_store(path, clock=SystemClock())
+    store = await database.open()
     read = await store.log.read(0, 10)
     await store.close()
 
@@ -403,13 +430,13 @@ async def test_deliveries_are_due_until_they_are_marked(store: Store) -> None:
     ]
 
 
-async def test_everything_is_there_after_closing_and_opening(path: Path) -> None:
-    store = await open_store(path, clock=SystemClock())
+async def test_everything_is_there_after_closing_and_opening(database: Database) -> None:
+    store = await database.open()
     await store.log.append(Append(events=[event(1)], cursors=[CursorMove("k", None, "1")]))
     await store.runs.route(RouteBatch(expected=0, cursor=1, runs=[run(1)]))
     await store.close()
 
-    store = await open_store(path, clock=SystemClock())
+    store = await database.open()
 
     assert (store.log.head, store.log.routed, await store.ledger.cursor("k")) == (1, 1, "1")
     await store.runs.record([Recorded("run-0001", 0, 1, b"[]")])
@@ -418,17 +445,20 @@ async def test_everything_is_there_after_closing_and_opening(path: Path) -> None
     await store.close()
 
 
-async def test_a_closed_store_refuses_work(path: Path) -> None:
-    store = await open_store(path, clock=SystemClock())
+async def test_a_closed_store_refuses_work(database: Database) -> None:
+    store = await database.open()
     await store.close()
 
     with pytest.raises(StoreUnavailable):
         await store.log.append(Append(events=[event(1)]))
 
 
-async def test_a_second_process_is_refused(store: Store, path: Path) -> None:
+async def test_a_second_process_is_refused(path: Path) -> None:
+    store = await open_store(path, clock=SystemClock())
+
     with pytest.raises(ProjectLocked):
         await open_store(path, clock=SystemClock())
+    await store.close()
 
 
 async def test_a_damaged_database_is_refused(path: Path) -> None:

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,6 +93,8 @@ class RecordJob:
     kind = "record"
     recorded: Sequence[Recorded]
     rows: Sequence[EventRow]
+    #: Shards and epochs under which this was decided, where several nodes may decide.
+    fence: Collection[tuple[int, int]] | None = None
 
 
 @dataclass(slots=True)

@@ -14,13 +14,14 @@ Rules that every implementation keeps (and the conformance suite checks):
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from tidemill.events.event import Event, LoggedEvent
 from tidemill.storage.feed import Feed
+from tidemill.storage.shards import Shards
 
 __all__ = [
     "Append",
@@ -38,6 +39,7 @@ __all__ = [
     "FileVersion",
     "Ledger",
     "NewRun",
+    "NodeView",
     "Outbox",
     "Recorded",
     "Request",
@@ -346,9 +348,13 @@ class RunStore(Protocol):
         Idempotent by the router's cursor: raises `CursorMoved` when it does not stand at `batch.expected`.
         """
 
-    async def record(self, rows: Sequence[Recorded]) -> None:
+    async def record(
+        self, rows: Sequence[Recorded], *, fence: Collection[tuple[int, int]] | None = None
+    ) -> None:
         """Append history rows, change summaries and append completion events in one transaction.
 
+        `fence` holds (shard, epoch) of all these runs, as they were when this process began to work on them.
+        Raises `ShardLost` when one of them has passed: nothing is written, and the caller must drop those runs.
         Raises `StoreUnavailable` or `CursorMoved` (a second writer): then the caller must forget its state of
         these runs and read them again.
         """
@@ -359,20 +365,24 @@ class RunStore(Protocol):
     async def history(self, run_id: str) -> list[tuple[int, int, bytes]]:
         """(sequence, at, body) of a run, in order."""
 
-    async def live(self, *, after: str, limit: int) -> list[RunSummary]:
-        """Runs that have started and not ended, by id, with id > `after`."""
+    async def live(
+        self, *, after: str, limit: int, shards: Collection[int] | None = None
+    ) -> list[RunSummary]:
+        """Runs that have started and not ended, by id, with id > `after`; of these shards where given."""
 
-    async def queued(self, dag: str, *, after: str, limit: int) -> list[RunSummary]:
-        """Runs of one DAG that wait to start, oldest first, with id > `after`."""
+    async def queued(
+        self, dag: str, *, after: str, limit: int, shards: Collection[int] | None = None
+    ) -> list[RunSummary]:
+        """Runs of one DAG that wait to start, oldest first, with id > `after`; of these shards where given."""
 
-    async def queued_dags(self) -> list[str]:
-        """DAGs that have runs waiting to start."""
+    async def queued_dags(self, shards: Collection[int] | None = None) -> list[str]:
+        """DAGs that have runs waiting to start, in these shards where given."""
 
     async def request(self, run_id: str, kind: str, by: str = "") -> None:
         """Ask the engine to steer a run; durable on return, carried out soon after."""
 
-    async def requests(self) -> list[Request]:
-        """Requests that were not answered yet, oldest first."""
+    async def requests(self, shards: Collection[int] | None = None) -> list[Request]:
+        """Requests that were not answered yet, oldest first; for runs of these shards where given."""
 
     async def answer(self, request_ids: Sequence[int]) -> None:
         """Forget requests that were carried out or refused."""
@@ -437,6 +447,23 @@ class DeadLetters(Protocol):
         """One dead letter with its whole body."""
 
 
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One process that works on a database."""
+
+    node: str
+    #: Where its HTTP server answers.
+    url: str
+    #: Number of shards it owns.
+    shards: int
+    #: True when it gives its shards back and takes none.
+    draining: bool
+    #: Seconds since it was last seen, by the database's clock.
+    silent_seconds: float
+    #: What it does: live runs, running tasks, events not routed.
+    load: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Store(Protocol):
     """One database behind the five aggregates. Opened by the composition root, closed last."""
 
@@ -450,6 +477,15 @@ class Store(Protocol):
     def outbox(self) -> Outbox: ...
     @property
     def dead_letters(self) -> DeadLetters: ...
+    @property
+    def shards(self) -> Shards: ...
+
+    async def nodes(self) -> list[NodeView]:
+        """Every process that works on this database; none are listed where only this one can."""
+
+    @property
+    def refused_records(self) -> int:
+        """Records that were refused because this process had lost their shard."""
 
     async def close(self) -> None:
         """Commit what was handed in and close; later calls raise `StoreUnavailable`."""

@@ -54,6 +54,26 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
     LogEvent("task.failed", "WARNING", ("run_id", "task", "attempt", "error"), "A task failed for good."),
     LogEvent("store.commit_failed", "ERROR", ("error",), "A commit failed; whoever waited for it was told."),
     LogEvent(
+        "store.session_lost",
+        "ERROR",
+        (),
+        "The session with the database is gone, and with it every shard; a new one is opened.",
+    ),
+    LogEvent("store.session_opened", "INFO", (), "There is a session with the database again."),
+    LogEvent("store.unreachable", "WARNING", ("error",), "The database does not answer; it is tried again."),
+    LogEvent(
+        "node.lost",
+        "WARNING",
+        ("node", "silent_seconds"),
+        "Another node is gone or silent; its session was ended and its shards are free.",
+    ),
+    LogEvent(
+        "node.shards_changed",
+        "INFO",
+        ("taken", "given_back", "owned"),
+        "This node took shards or gave some back.",
+    ),
+    LogEvent(
         "router.dead_lettered",
         "WARNING",
         ("position", "trigger", "code"),

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from importlib import resources
 
 from tidemill.errors import StorageError
+from tidemill.storage.named import load_migrations
 
-__all__ = ["migrate", "migrations"]
-
-
-def migrations() -> list[tuple[int, str]]:
-    """(number, SQL) of every migration, in order."""
-    folder = resources.files(__package__).joinpath("migrations")
-    files = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [(int(name.split("_", 1)[0]), folder.joinpath(name).read_text("utf-8")) for name in files]
+__all__ = ["migrate"]
 
 
 def migrate(connection: sqlite3.Connection) -> int:
@@ -23,7 +16,7 @@ def migrate(connection: sqlite3.Connection) -> int:
     Killed at any point, the next call goes on where this one stopped. Raises `StorageError` for a database that a
     newer Tidemill has written: use that one.
     """
-    known = migrations()
+    known = load_migrations(__package__)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > known[-1][0]:
         raise StorageError(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from tidemill.storage.arrivals import Arrivals
 from tidemill.storage.commit import MarkJob
 from tidemill.storage.contract import DeadLetter, Delivery, DeliveryMark, DeliveryState
 from tidemill.storage.sqlite.connection import Session
@@ -21,17 +20,7 @@ class SqliteOutbox:
     def __init__(self, *, writer: Writer, reader: Session) -> None:
         self._writer = writer
         self._reader = reader
-        self._newest: dict[str, int] = defaultdict(int)
-        self._waiters: dict[str, list[asyncio.Future[None]]] = defaultdict(list)
-
-    def committed(self, deliveries: Iterable[Delivery]) -> None:
-        """Deliveries were committed: wake those who wait for them."""
-        for delivery in deliveries:
-            name = delivery.subscription
-            self._newest[name] = max(self._newest[name], delivery.position)
-            for waiter in self._waiters.pop(name, ()):
-                if not waiter.done():
-                    waiter.set_result(None)
+        self.arrivals = Arrivals()
 
     async def due(self, subscription: str, *, after: int, limit: int) -> list[Delivery]:
         rows = await self._reader.execute_fetchall(QUERIES["due_deliveries"], (subscription, after, limit))
@@ -44,10 +33,7 @@ class SqliteOutbox:
         await self._writer.submit(MarkJob(tuple(marks), tuple(dead_letters)))
 
     async def wait_for_delivery(self, subscription: str, after: int) -> None:
-        while self._newest[subscription] <= after:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters[subscription].append(waiter)
-            await waiter
+        await self.arrivals.wait(subscription, after)
 
     async def list(self, position: int) -> list[tuple[str, DeliveryState, int, str]]:
         rows = await self._reader.execute_fetchall(QUERIES["deliveries_of"], (position,))

@@ -1,24 +1,9 @@
-"""Named queries: every statement stands in `queries.sql` under its name and purpose."""
+"""The statements of this database by name; see `queries.sql`."""
 
 from __future__ import annotations
 
-from importlib import resources
+from tidemill.storage.named import load_queries
 
-__all__ = ["QUERIES", "load_queries"]
+__all__ = ["QUERIES"]
 
-
-def load_queries(text: str) -> dict[str, str]:
-    """Split `-- name: purpose` headed statements into name → SQL."""
-    queries: dict[str, str] = {}
-    name, lines = "", list[str]()
-    for line in [*text.splitlines(), "-- end:"]:
-        if line.startswith("-- ") and ":" in line:
-            if name:
-                queries[name] = " ".join(" ".join(lines).split()).removesuffix(";")
-            name, lines = line[3 : line.index(":")].strip(), []
-        else:
-            lines.append(line)
-    return queries
-
-
-QUERIES = load_queries(resources.files(__package__).joinpath("queries.sql").read_text("utf-8"))
+QUERIES = load_queries(__package__)

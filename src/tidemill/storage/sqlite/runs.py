@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tidemill.clock import Clock
 from tidemill.storage.commit import RecordJob, RouteJob, StatementJob, own_event_row
@@ -43,7 +43,9 @@ class SqliteRunStore:
     async def route(self, batch: RouteBatch) -> None:
         await self._writer.submit(RouteJob(batch))
 
-    async def record(self, rows: Sequence[Recorded]) -> None:
+    async def record(
+        self, rows: Sequence[Recorded], *, fence: Collection[tuple[int, int]] | None = None
+    ) -> None:
         events = [own_event_row(event, recorded.at) for recorded in rows for event in recorded.events]
         await self._writer.submit(RecordJob(rows, events))
 
@@ -55,13 +57,19 @@ class SqliteRunStore:
         rows = await self._reader.execute_fetchall(QUERIES["history_of"], (run_id,))
         return [(sequence, at, body) for sequence, at, body in rows]
 
-    async def live(self, *, after: str, limit: int) -> list[RunSummary]:
+    # `shards`: one process has this database for itself, and works on all of them.
+
+    async def live(
+        self, *, after: str, limit: int, shards: Collection[int] | None = None
+    ) -> list[RunSummary]:
         return await self._summaries(QUERIES["live_runs"], (after, limit))
 
-    async def queued(self, dag: str, *, after: str, limit: int) -> list[RunSummary]:
+    async def queued(
+        self, dag: str, *, after: str, limit: int, shards: Collection[int] | None = None
+    ) -> list[RunSummary]:
         return await self._summaries(QUERIES["queued_runs"], (dag, after, limit))
 
-    async def queued_dags(self) -> list[str]:
+    async def queued_dags(self, shards: Collection[int] | None = None) -> list[str]:
         rows = await self._reader.execute_fetchall(QUERIES["queued_dags"])
         return [row[0] for row in rows]
 
@@ -74,7 +82,7 @@ class SqliteRunStore:
         await self._writer.submit(StatementJob((("insert_request", (row,)),)))
         self.new_requests.put([None])
 
-    async def requests(self) -> list[Request]:
+    async def requests(self, shards: Collection[int] | None = None) -> list[Request]:
         rows = await self._reader.execute_fetchall(QUERIES["open_requests"])
         return [Request(*row) for row in rows]
 

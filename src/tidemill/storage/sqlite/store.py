@@ -13,7 +13,9 @@ from tidemill.clock import Clock
 from tidemill.errors import ProjectLocked, StoreUnavailable
 from tidemill.events.event import LoggedEvent
 from tidemill.storage.commit import Job, RouteJob
+from tidemill.storage.contract import NodeView
 from tidemill.storage.limits import Limits
+from tidemill.storage.shards import Shards
 from tidemill.storage.sqlite.connection import Session, open_reader, open_writer
 from tidemill.storage.sqlite.dead_letters import SqliteDeadLetters
 from tidemill.storage.sqlite.ledger import SqliteLedger
@@ -51,6 +53,7 @@ class SqliteStore:
         self._readers = readers
         self._session = session
         self._tail = Tail(positions.head)
+        self.shards = Shards()
         self._writer = Writer(
             session, positions, publish=self._publish, resynchronise=self._resynchronise, probe=probe
         )
@@ -61,6 +64,15 @@ class SqliteStore:
         self.runs = SqliteRunStore(writer=self._writer, reader=reader, clock=clock)
         self.outbox = SqliteOutbox(writer=self._writer, reader=stage_reader)
         self.dead_letters = SqliteDeadLetters(writer=self._writer, reader=reader)
+
+    async def nodes(self) -> list[NodeView]:
+        """None: this database belongs to one process."""
+        return []
+
+    @property
+    def refused_records(self) -> int:
+        """None ever: nobody else can take a shard."""
+        return 0
 
     async def close(self) -> None:
         """Commit what was handed in and close."""
@@ -87,7 +99,7 @@ class SqliteStore:
         for job in jobs:
             if isinstance(job, RouteJob):
                 self.runs.new_runs.put(job.batch.runs)
-                self.outbox.committed(job.batch.deliveries)
+                self.outbox.arrivals.committed(job.batch.deliveries)
 
     def _resynchronise(self, head: int) -> None:
         """A commit failed and the database says where the log ends; followers read on from there."""

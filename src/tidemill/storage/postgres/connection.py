@@ -1,0 +1,109 @@
+"""Connections to PostgreSQL: how they are opened, and what their errors mean.
+
+A connection that is lost takes its session's locks with it: whoever holds shards by one has lost them. Networks that
+swallow packets are found out by both sides within seconds (`tcp_user_timeout`), stopped processes by their peers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncpg
+
+from tidemill.errors import DiskFull, SettingsError, StorageError, StoreUnavailable
+
+__all__ = ["LOST", "connect", "open_pool", "refusal", "translate"]
+
+Connection = asyncpg.Connection
+
+#: Errors after which the session is gone.
+LOST = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.CannotConnectNowError,
+)
+_CONNECT_SECONDS = 5.0
+#: Longest time one statement may take before its session is given up, in seconds.
+_STATEMENT_SECONDS = 30.0
+_SESSION = {
+    "application_name": "tidemill",
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    # A process that was stopped within a transaction must not hold up the others.
+    "idle_in_transaction_session_timeout": "5000",
+    "tcp_keepalives_idle": "2",
+    "tcp_keepalives_interval": "1",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "5000",
+}
+_READERS = 4
+
+
+async def connect(url: str) -> asyncpg.Connection:
+    """A connection of its own; raises what `LOST` and `asyncpg.PostgresError` hold."""
+    return await asyncpg.connect(
+        url, timeout=_CONNECT_SECONDS, command_timeout=_STATEMENT_SECONDS, server_settings=_SESSION
+    )
+
+
+async def open_pool(url: str) -> asyncpg.Pool:
+    """Connections for reading."""
+    pool: asyncpg.Pool = await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=_READERS,
+        timeout=_CONNECT_SECONDS,
+        command_timeout=_STATEMENT_SECONDS,
+        server_settings={**_SESSION, "default_transaction_read_only": "on"},
+    )
+    return pool
+
+
+def translate(error: BaseException) -> StorageError:
+    """What an error of the driver means to whoever asked."""
+    match error:
+        case StorageError():
+            return error
+        case asyncpg.DiskFullError():
+            return DiskFull(f"the database has no room: {error}")
+        case asyncpg.DataError() | asyncpg.SyntaxOrAccessError() | ValueError():
+            return StorageError(f"the database refused a value: {error}")
+    return StoreUnavailable(f"the database does not answer: {_first_line(error)}")
+
+
+def refusal(error: BaseException, url: str) -> SettingsError | StoreUnavailable:
+    """Why a service cannot start on the database at `url`, in one sentence without its password."""
+    place = _place(url)
+    match error:
+        case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
+            return SettingsError(f"database: {place} does not let us in: {_first_line(error)}")
+        case asyncpg.InvalidCatalogNameError():
+            return SettingsError(f"database: {place} does not exist; create it first")
+        case asyncpg.TooManyConnectionsError():
+            return SettingsError(
+                f"database: {place} has no connection left; raise max_connections or stop other clients"
+            )
+        case asyncio.TimeoutError() | OSError():
+            return SettingsError(f"database: {place} cannot be reached: {_first_line(error) or 'no answer'}")
+        case asyncpg.ClientConfigurationError() | ValueError():
+            return SettingsError(f"database: {place} is not a usable address: {_first_line(error)}")
+    return StoreUnavailable(f"database: {place}: {_first_line(error)}")
+
+
+def _first_line(error: BaseException) -> str:
+    lines: list[str] = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _place(url: str) -> str:
+    """The address without user and password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+Row = Any

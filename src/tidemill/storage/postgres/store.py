@@ -1,0 +1,192 @@
+"""Opening and closing a PostgreSQL store."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import asyncpg
+
+from tidemill.clock import Clock
+from tidemill.errors import TidemillError
+from tidemill.storage.commit import ROUTER_CURSOR, Commit, Job, RouteJob
+from tidemill.storage.contract import NodeView
+from tidemill.storage.limits import Limits
+from tidemill.storage.postgres.connection import LOST, connect, open_pool, refusal
+from tidemill.storage.postgres.ledger import PostgresDeadLetters, PostgresLedger
+from tidemill.storage.postgres.log import PostgresEventLog
+from tidemill.storage.postgres.membership import Membership
+from tidemill.storage.postgres.migrate import check_server, claim, migrate
+from tidemill.storage.postgres.notices import Notices
+from tidemill.storage.postgres.outbox import PostgresOutbox
+from tidemill.storage.postgres.queries import QUERIES
+from tidemill.storage.postgres.reading import Reading
+from tidemill.storage.postgres.runs import PostgresRunStore
+from tidemill.storage.postgres.writer import Writer
+from tidemill.storage.shards import Shards
+from tidemill.storage.tail import Tail
+
+__all__ = ["PostgresStore", "open_store"]
+
+
+class PostgresStore:
+    """See `Store`. Owns no shard until `membership` runs."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connection: asyncpg.Connection,
+        pool: asyncpg.Pool,
+        head: int,
+        routed: int,
+        clock: Clock,
+        limits: Limits,
+        probe: Callable[[str], None] | None,
+    ) -> None:
+        self.shards = Shards(())
+        self._reading = Reading(pool)
+        self._tail = Tail(head)
+        self._writer = Writer(
+            url,
+            connection,
+            publish=self._publish,
+            on_lost=self._session_lost,
+            on_connected=self._session_opened,
+            probe=probe,
+        )
+        self.membership = Membership(self._writer, self._reading, self.shards)
+        self.log = PostgresEventLog(
+            writer=self._writer,
+            reading=self._reading,
+            tail=self._tail,
+            clock=clock,
+            limits=limits,
+            routed=routed,
+        )
+        self.ledger = PostgresLedger(reading=self._reading)
+        self.runs = PostgresRunStore(writer=self._writer, reading=self._reading, clock=clock)
+        self.outbox = PostgresOutbox(writer=self._writer, reading=self._reading)
+        self.dead_letters = PostgresDeadLetters(writer=self._writer, reading=self._reading)
+        self._notices = Notices(
+            url, own_session=lambda: self._writer.session, heard=self._heard, look=self._look
+        )
+
+    async def nodes(self) -> list[NodeView]:
+        """Every node that works on this database."""
+        return await self.membership.nodes()
+
+    @property
+    def refused_records(self) -> int:
+        """Records that were refused because their shard had been lost."""
+        return self._writer.refused
+
+    async def close(self) -> None:
+        """Commit what was handed in, give the shards back, and close."""
+        await self.membership.leave()
+        await self._notices.close()
+        await self._writer.close()
+        await self._reading.close()
+
+    async def abandon(self) -> None:
+        """Let go of the database as a crash would, for fault injection."""
+        await self.membership.abandon()
+        await self._notices.close()
+        await self._writer.abandon()
+        self._reading.terminate()
+
+    # ── what was committed here ──
+
+    def _publish(self, commit: Commit, jobs: Sequence[Job]) -> None:
+        if ROUTER_CURSOR in commit.cursors:
+            self.log.routed = max(self.log.routed, int(commit.cursors[ROUTER_CURSOR]))
+        if commit.logged:
+            first, last = commit.logged[0][0].position, commit.logged[-1][0].position
+            if first == self._tail.head + 1:
+                self._tail.extend(commit.logged)
+            elif last > self._tail.head:  # other nodes appended in between
+                self._tail.restart(last)
+        for job in jobs:
+            if isinstance(job, RouteJob):
+                owned = self.shards.owned
+                self.runs.new_runs.put(run for run in job.batch.runs if run.shard in owned)
+                self.outbox.arrivals.committed(job.batch.deliveries)
+
+    # ── what was committed elsewhere ──
+
+    def _heard(self, news: dict[str, Any]) -> None:
+        self._reach(news.get("head", 0))
+        if news.get("runs"):
+            self.runs.new_runs.miss()
+        if news.get("requests"):
+            self.runs.new_requests.put([None])
+        if news.get("shards"):
+            self.membership.wake()
+        for name, position in news.get("deliveries", {}).items():
+            self.outbox.arrivals.reached(name, position)
+
+    def _reach(self, head: int) -> None:
+        if head > self._tail.head:
+            self._tail.restart(head)
+
+    async def _look(self) -> None:
+        ((head, routed),) = await self._reading.fetch(QUERIES["state_of_log"])
+        moved = head > self._tail.head or int(routed or 0) > self.log.routed
+        self.log.routed = max(self.log.routed, int(routed or 0))
+        self._reach(head)
+        if moved:
+            self.runs.new_runs.miss()
+        self.runs.new_requests.put([None])
+        for name, position in await self._reading.fetch(QUERIES["pending_deliveries"]):
+            self.outbox.arrivals.reached(name, position)
+
+    # ── the writing session ──
+
+    def _session_lost(self) -> None:
+        """Whatever this node worked on may already be another one's."""
+        self.shards.change(())
+
+    def _session_opened(self) -> None:
+        self.membership.wake()
+        self.runs.new_runs.miss()
+
+
+async def open_store(
+    url: str,
+    *,
+    clock: Clock,
+    project: str = "tidemill",
+    limits: Limits | None = None,
+    probe: Callable[[str], None] | None = None,
+) -> PostgresStore:
+    """Open the database at `url`, migrated as needed; other nodes may have it open too.
+
+    Raises `SettingsError` when it cannot be used as it is, `StoreUnavailable` when it does not answer now. `probe` is
+    told of every commit point just before and after it, for fault injection.
+    """
+    async with contextlib.AsyncExitStack() as undo:
+        try:
+            connection = await connect(url)
+            undo.push_async_callback(connection.close)
+            await check_server(connection)
+            await migrate(connection)
+            await claim(connection, project)
+            pool = await open_pool(url)
+            undo.callback(pool.terminate)
+            head, routed = await connection.fetchrow(QUERIES["state_of_log"])
+        except TidemillError:
+            raise
+        except (*LOST, asyncpg.PostgresError, ValueError, TimeoutError) as error:
+            raise refusal(error, url) from error
+        undo.pop_all()
+    return PostgresStore(
+        url,
+        connection=connection,
+        pool=pool,
+        head=head,
+        routed=int(routed or 0),
+        clock=clock,
+        limits=limits or Limits(),
+        probe=probe,
+    )

@@ -1,0 +1,59 @@
+"""Which shards of the keyed state this process works on.
+
+Every piece of keyed state (a run, a schedule, a watched folder, a subscription, the router) belongs to one shard, and
+only the owner of that shard works on it. One process on its own database owns them all, always. Where several nodes
+share a database, the store decides and tells: gained shards are read back from the database as after a restart, and
+what belongs to lost ones is dropped at once, unrecorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from tidemill.ids import SHARDS
+
+__all__ = ["ALL", "Shards"]
+
+ALL = frozenset(range(SHARDS))
+
+Listener = Callable[[frozenset[int], frozenset[int]], None]
+
+
+class Shards:
+    """The owned shards, and those who want to know when they change."""
+
+    def __init__(self, owned: Iterable[int] = ALL) -> None:
+        self._owned = frozenset(owned)
+        self._epochs: dict[int, int] = {}
+        self._listeners: list[Listener] = []
+
+    @property
+    def owned(self) -> frozenset[int]:
+        """The shards that this process works on now."""
+        return self._owned
+
+    @property
+    def are_all(self) -> bool:
+        """True when nobody else works on anything."""
+        return len(self._owned) == SHARDS
+
+    def epoch(self, shard: int) -> int:
+        """How often the shard has been taken, when it was taken by this process; 0 where nobody else can."""
+        return self._epochs.get(shard, 0)
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener(gained, lost)` in the event loop from now on, after `owned` has changed."""
+        self._listeners.append(listener)
+
+    def forget(self, listener: Listener) -> None:
+        """Stop calling `listener`."""
+        self._listeners.remove(listener)
+
+    def change(self, owned: Iterable[int], epochs: Mapping[int, int] | None = None) -> None:
+        """These shards are owned now, newly taken ones under `epochs` (called by the store alone)."""
+        before, self._owned = self._owned, frozenset(owned)
+        self._epochs.update(epochs or {})
+        gained, lost = self._owned - before, before - self._owned
+        if gained or lost:
+            for listener in list(self._listeners):
+                listener(gained, lost)
