@@ -45,11 +45,12 @@ def postgres_server() -> Iterator[PostgresServer]:
             pytest.fail(f"CI needs a PostgreSQL server: {error}")
         pytest.skip(str(error))
     # Not below pytest's own folders: the server runs as a user of its own, which may not enter them.
-    with tempfile.TemporaryDirectory(prefix="tidemill-postgres-", ignore_cleanup_errors=True) as folder:
-        with PostgresServer(binaries, Path(folder)) as server:
-            template = server.create_database("migrated")
-            asyncio.run(_migrate(template))
-            yield server
+    with (
+        tempfile.TemporaryDirectory(prefix="tidemill-postgres-", ignore_cleanup_errors=True) as folder,
+        PostgresServer(binaries, Path(folder)) as server,
+    ):
+        asyncio.run(_migrate(server.create_database("migrated")))
+        yield server
 
 
 @pytest.fixture

@@ -33,7 +33,25 @@ class Settings(pydantic_settings.BaseSettings):
     )
     database: str = Field(
         "sqlite:.tidemill/tidemill.db",
-        description="Where state is kept; a relative path is in the project folder.",
+        description="Where state is kept: sqlite:PATH (a relative path is in the project folder), or "
+        "postgresql://USER:PASSWORD@HOST:PORT/NAME, which any number of nodes may share.",
+    )
+    project_name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=250,
+        description="What the project is called in a shared database; the folder's name without it.",
+    )
+    node_name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=250,
+        description="What this node is called, unique in the fleet; host name and process id without it.",
+    )
+    node_timeout_seconds: float = Field(
+        4.0,
+        ge=2,
+        description="Silence after which another node is taken for dead and its session ended, in seconds.",
     )
 
     # who

@@ -16,6 +16,7 @@ from tidemill.api import (
     dags,
     dead_letters,
     events,
+    nodes,
     openapi,
     operations,
     problems,
@@ -57,7 +58,7 @@ class Application(FastAPI):
         self._body_limit = parts.settings.max_body_bytes
         self._body_seconds = parts.settings.body_timeout_seconds
         problems.install(self)
-        for module in (events, runs, dags, dead_letters, sources, stream, operations):
+        for module in (events, runs, dags, dead_letters, sources, stream, nodes, operations):
             self.include_router(module.router)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -52,6 +52,7 @@ async def show_metrics(parts: GivenParts) -> Response:
     """Everything measured, as Prometheus text."""
     families = [
         *metrics.event_families(parts.statuses()),
+        *metrics.fleet_families(len(parts.store.shards.owned), parts.store.refused_records),
         *metrics.store_families(parts.store.log.head, await parts.store.runs.counts()),
     ]
     return Response(parts.metrics.render(families), media_type=metrics.CONTENT_TYPE)

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from tidemill.cli import dags, dead_letters, events, init, match, runs, serve, sources, validate
+from tidemill.cli import (
+    dags,
+    dead_letters,
+    events,
+    init,
+    match,
+    migrate,
+    nodes,
+    runs,
+    serve,
+    sources,
+    validate,
+)
 
 __all__ = ["app"]
 
@@ -30,6 +42,8 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(dags.app, name="dags")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(sources.app, name="sources")
+app.add_typer(nodes.app, name="nodes")
+app.command("migrate", short_help="Bring the database to the newest form.")(migrate.migrate)
 
 
 def _show_version(asked: bool) -> None:

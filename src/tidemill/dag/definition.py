@@ -82,7 +82,8 @@ class Dag:
     #: Checks and converts parameters; see `parameters.Parameters`.
     parameters: Any
     schedule: Schedule | None = None
-    max_active_runs: int = 16
+    #: Runs that are live at once; None for no limit.
+    max_active_runs: int | None = 16
     #: Limit of tasks of one run that run at once; None for no limit of its own.
     max_active_tasks: int | None = None
     description: str = ""

@@ -102,7 +102,7 @@ class DagOptions:
     end_date: datetime | None = None
     catchup: bool = False
     timezone: str = "UTC"
-    max_active_runs: int = 16
+    max_active_runs: int | None = 16
     max_active_tasks: int | None = None
     description: str = ""
     tags: Sequence[str] = ()
@@ -111,8 +111,8 @@ class DagOptions:
     def problems(self) -> Iterator[str]:
         """Everything that is wrong with these options, the schedule left to `schedule.parse_schedule`."""
         yield from check_id("DAG id", self.dag_id)
-        if not _is_count(self.max_active_runs, 1):
-            yield f"max_active_runs must be a whole number from 1, not {_shorten(self.max_active_runs)}"
+        if self.max_active_runs is not None and not _is_count(self.max_active_runs, 1):
+            yield f"max_active_runs must be a whole number from 1 or None, not {_shorten(self.max_active_runs)}"
         if self.max_active_tasks is not None and not _is_count(self.max_active_tasks, 1):
             yield f"max_active_tasks must be a whole number from 1, not {_shorten(self.max_active_tasks)}"
         if not isinstance(self.description, str):

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from tidemill.storage.contract import NewRun, RunStore, RunSummary
+from tidemill.storage.shards import Shards
 
 __all__ = ["Backlog"]
 
@@ -37,8 +38,9 @@ class _Queue:
 class Backlog:
     """Runs that wait for their turn."""
 
-    def __init__(self, store: RunStore) -> None:
+    def __init__(self, store: RunStore, shards: Shards) -> None:
         self._store = store
+        self._shards = shards
         self._queues: dict[str, _Queue] = {}
         #: Runs taken out of their turn that were not held, with their positions: they may yet be handed over.
         self._forgotten: dict[str, int] = {}
@@ -50,12 +52,15 @@ class Backlog:
 
     async def look_back(self) -> None:
         """The hand-over missed something, or the process has just started: read from the database from now on."""
-        for dag in await self._store.queued_dags():
+        for dag in await self._store.queued_dags(self._shards.filter):
             self._queues.setdefault(dag, _Queue()).behind = True
 
     def add(self, runs: Sequence[NewRun]) -> None:
         """Runs that were just committed."""
+        owned = self._shards.owned
         for run in runs:
+            if run.shard not in owned:
+                continue  # another node's
             queue = self._queues.setdefault(run.dag, _Queue())
             if queue.behind or run.position <= queue.read_to or run.run_id in queue.names:
                 continue
@@ -68,6 +73,13 @@ class Backlog:
             queue.names.add(run.run_id)
         if self._forgotten:
             self._forgotten = {name: at for name, at in self._forgotten.items() if at > runs[-1].position}
+
+    def drop(self, lost: frozenset[int]) -> None:
+        """Runs of these shards are another node's now."""
+        for queue in self._queues.values():
+            kept = [run for run in queue.held if run.shard not in lost]
+            queue.held = deque(kept)
+            queue.names = {run.run_id for run in kept}
 
     async def take(self, dag: str, begun: Iterable[str]) -> NewRun | RunSummary | None:
         """The oldest run of `dag` whose turn it is; `begun` are runs taken before that the database may still call
@@ -93,8 +105,11 @@ class Backlog:
 
     async def _read(self, dag: str, queue: _Queue, begun: Iterable[str]) -> None:
         taken = set(begun)
-        page = await self._store.queued(dag, after="", limit=_PAGE + len(taken))
+        page = await self._store.queued(dag, after="", limit=_PAGE + len(taken), shards=self._shards.filter)
+        owned = self._shards.owned
         for run in page:
+            if run.shard not in owned:
+                continue  # lost while the page was read
             queue.read_to = max(queue.read_to, run.position)
             if run.run_id not in taken and run.run_id not in queue.names:
                 queue.held.append(run)

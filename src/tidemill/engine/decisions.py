@@ -24,7 +24,7 @@ from tidemill.errors import StorageError
 from tidemill.runs import decide
 from tidemill.runs.attempts import Outcome, OutcomeKind
 from tidemill.runs.records import Failure
-from tidemill.runs.state import FINAL_RUN_STATES, RunPhase, RunState, TaskState
+from tidemill.runs.state import RunPhase, RunState, TaskState
 from tidemill.settings import Settings
 from tidemill.storage.contract import NewRun, RunSummary, Store
 from tidemill.telemetry.metrics import Metrics
@@ -64,7 +64,8 @@ class Decisions:
         self._settings = settings
         self._random = random_source
         self._versions = Versions(dags, store.runs, root=root)
-        self._backlog = Backlog(store.runs)
+        self._shards = store.shards
+        self._backlog = Backlog(store.runs, self._shards)
         self._active: dict[str, int] = {}
         self._metrics = metrics
         self._counters: dict[tuple[str, str], Counter] = {}
@@ -74,9 +75,18 @@ class Decisions:
     async def recover(self) -> None:
         """Read back what was live and look for what is queued."""
         await self._versions.save()
+        await self.take_over(self._shards.owned)
+
+    async def take_over(self, gained: frozenset[int]) -> list[LiveRun]:
+        """Read back the live runs of these shards and look for what is queued in them; the runs that were read."""
+        shards = gained if self._shards.shared else None
         now = self._clock.now_us()
-        found = await recover(self._store, self._versions, now, self._settings.max_recoveries)
+        found: list[LiveRun] = []
+        if gained:
+            found = await recover(self._store, self._versions, now, self._settings.max_recoveries, shards)
         for live in found:
+            if live.run_id in self.live or live.run.shard not in self._shards.owned:
+                continue
             self._enter(live)
             if live.records:
                 self.touched.append(live)
@@ -84,6 +94,22 @@ class Decisions:
         await self._backlog.look_back()
         if found:
             logger.info("run.recovered", extra={"runs": len(found)})
+        return found
+
+    def drop(self, lost: frozenset[int]) -> list[LiveRun]:
+        """Forget the runs of these shards: another node may work on them already. The runs that were live."""
+        dropped = [live for live in self.live.values() if live.run.shard in lost]
+        for live in dropped:
+            live.dropped = True
+            live.held.clear()
+            for index in live.starting:  # their starts will never be on disk
+                self.slots[live.dag.tasks[index].executor].release()
+            live.starting = []
+            self.leave(live)
+        self.touched = [live for live in self.touched if not live.dropped]
+        self.stops = [stop for stop in self.stops if not stop[0].dropped]
+        self._backlog.drop(lost)
+        return dropped
 
     def leave(self, live: LiveRun) -> None:
         """The run's end is on disk."""
@@ -174,6 +200,8 @@ class Decisions:
         for slots in self.slots.values():
             while (following := slots.next()) is not None:
                 live, index = following
+                if live.dropped:
+                    continue
                 if live.dag.max_active_tasks is not None and live.is_full:
                     live.held.append(index)
                     continue
@@ -205,7 +233,8 @@ class Decisions:
         while turns and len(self.live) < self._settings.max_live_runs:
             dag_id = turns.popleft()
             dag = self._dags.get(dag_id)
-            if self._active.get(dag_id, 0) >= (dag.max_active_runs if dag is not None else 1):
+            limit = dag.max_active_runs if dag is not None else 1
+            if limit is not None and self._active.get(dag_id, 0) >= limit:
                 continue
             run = await self._backlog.take(dag_id, self.live)
             if run is not None:
@@ -225,6 +254,8 @@ class Decisions:
         except StorageError:
             raise
         except DAMAGED as error:
+            if run.shard not in self._shards.owned:
+                return
             logger.exception("run.abandoned", extra={"run_id": run.run_id, "error": str(error)})
             dag = empty_dag(run)
             live = LiveRun(run, dag, RunState(run.run_id, dag))
@@ -232,12 +263,15 @@ class Decisions:
             at = self._touch(live, self._clock.now_us())
             decide.refuse(live.state, f"the run cannot start: {error}", at, live.records)
             return
+        if run.shard not in self._shards.owned:
+            return  # lost while its beginnings were read
         self._enter(live)
         logger.info("run.started", extra={"run_id": run.run_id, "dag": run.dag})
         decide.start(live.state, self._touch(live, self._clock.now_us()), live.records, carried=carried)
         self.queue_ready(live)
 
     def _enter(self, live: LiveRun) -> None:
+        live.epoch = self._shards.epoch(live.run.shard)
         self.live[live.run_id] = live
         self._active[live.run.dag] = self._active.get(live.run.dag, 0) + 1
 
@@ -245,7 +279,7 @@ class Decisions:
 
     async def carry_out_requests(self) -> None:
         """Cancel what somebody asked to cancel."""
-        for request in await self._store.runs.requests():
+        for request in await self._store.runs.requests(self._shards.filter):
             if request.id in self.answered:
                 continue
             live = None
@@ -261,7 +295,7 @@ class Decisions:
 
     async def _queued(self, run_id: str) -> LiveRun | None:
         run = await self._store.runs.get(run_id)
-        if run is None or run.state in FINAL_RUN_STATES or run.state != RunPhase.QUEUED:
+        if run is None or run.state != RunPhase.QUEUED or run.shard not in self._shards.owned:
             return None
         self._backlog.forget(run)
         dag = self._versions.loaded(run.dag, run.version) or empty_dag(run)

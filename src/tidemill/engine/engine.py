@@ -23,21 +23,20 @@ from tidemill.engine.completion import completion
 from tidemill.engine.decisions import Decisions
 from tidemill.engine.live import LiveRun
 from tidemill.engine.slots import Slots
-from tidemill.errors import CursorMoved, StoreUnavailable, TaskFailed
+from tidemill.errors import CursorMoved, ShardLost, StoreUnavailable, TaskFailed
 from tidemill.events.event import Event
 from tidemill.runs.attempts import Executor, Outcome, OutcomeKind
 from tidemill.runs.records import encode
-from tidemill.runs.state import FINAL_RUN_STATES
+from tidemill.runs.state import FINAL_RUN_STATES, TaskState
 from tidemill.settings import Settings
 from tidemill.storage.contract import Recorded, RunEnd, Store
+from tidemill.storage.pauses import pause_after
 from tidemill.telemetry.metrics import Metrics
 
 __all__ = ["Engine"]
 
 logger = logging.getLogger(__name__)
 
-#: Pauses before a batch that could not be committed is handed in again, in seconds; the last one repeats.
-_COMMIT_RETRY_SECONDS = (0.05, 0.2, 1.0, 5.0)
 #: Longest message of a failure that is ours to word.
 _MESSAGE = 4096
 
@@ -78,6 +77,7 @@ class Engine:
         self._outcomes: list[tuple[Slots, Outcome]] = []
         self._due: list[tuple[LiveRun, int]] = []
         self._requests = True
+        self._gained: frozenset[int] = frozenset()
         self._flight: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -113,6 +113,7 @@ class Engine:
         """Read back what was live when the last process ended; call once before `run`."""
         self._store.runs.new_runs.listen(self._notify)
         self._store.runs.new_requests.listen(self._notify_request)
+        self._store.shards.listen(self._shards_changed)
         await self._decisions.recover()
         for live in self._decisions.live.values():
             self._set_timers(live, list(live.state.retry_at))
@@ -158,6 +159,33 @@ class Engine:
             if self._wake is not None and not self._wake.done():
                 self._wake.set_result(None)
 
+    def _shards_changed(self, gained: frozenset[int], lost: frozenset[int]) -> None:
+        """What is lost is dropped at once; what is gained is read back when the engine gets there."""
+        self._gained = (self._gained - lost) | gained
+        for live in self._decisions.drop(lost) if lost else ():
+            logger.warning("run.dropped", extra={"run_id": live.run_id, "dag": live.run.dag})
+            for index, task in enumerate(live.state.tasks):
+                if task is TaskState.RUNNING:
+                    self._executors[live.dag.tasks[index].executor].cancel(live.run_id, index)
+        self._notify()
+
+    async def _take_over(self) -> None:
+        gained, self._gained = self._gained, frozenset()
+        try:
+            found = await self._decisions.take_over(gained)
+        except StoreUnavailable:
+            self._gained |= gained & self._store.shards.owned
+            await self._clock.sleep(pause_after(1))
+            self._notify()
+            return
+        for live in found:
+            self._set_timers(live, list(live.state.retry_at))
+
+    @property
+    def busy_shards(self) -> frozenset[int]:
+        """Shards with attempts under way."""
+        return frozenset(live.run.shard for live in self._decisions.live.values() if live.state.running)
+
     def _notify_request(self) -> None:
         self._requests = True
         self._notify()
@@ -175,15 +203,30 @@ class Engine:
         decisions.count_attempts()
         due, self._due = self._due, []
         for live, index in due:
-            decisions.queue(live, index)
-        await decisions.take_new_runs()
+            if not live.dropped:
+                decisions.queue(live, index)
+        if self._gained:
+            await self._take_over()
+        try:
+            await self._look_around()
+        except StoreUnavailable:
+            if not self._store.shards.shared:
+                raise
+            # The database comes and goes; what could not be read is read again.
+            self._requests = True
+            self._store.runs.new_runs.miss()
+            await self._clock.sleep(pause_after(1))
+        # Not `now`: attempts may have begun and ended while the database was read.
+        decisions.start_tasks(self._clock.now_us())
+
+    async def _look_around(self) -> None:
+        """New runs, requests, and whose turn it is."""
+        await self._decisions.take_new_runs()
         if self._requests:
             self._requests = False
             self._store.runs.new_requests.take()
-            await decisions.carry_out_requests()
-        await decisions.admit()
-        # Not `now`: attempts may have begun and ended while the database was read.
-        decisions.start_tasks(self._clock.now_us())
+            await self._decisions.carry_out_requests()
+        await self._decisions.admit()
 
     # ── committing ──
 
@@ -218,9 +261,11 @@ class Engine:
         self, flight: _Flight, answered: Sequence[int], stops: Sequence[tuple[LiveRun, int]]
     ) -> None:
         try:
-            await self._commit([row for _, row, _, _ in flight], answered)
+            await self._commit(flight, answered)
             self._flight = None
             for live, index in stops:
+                if live.dropped:
+                    continue
                 self._executors[live.dag.tasks[index].executor].cancel(live.run_id, index)
             self._take_off()  # first, so that the disk has work while we have ours
             for live, row, starting, retrying in flight:
@@ -230,13 +275,20 @@ class Engine:
             self._failure = error
             self._notify()
 
-    async def _commit(self, rows: Sequence[Recorded], answered: Sequence[int]) -> None:
+    async def _commit(self, flight: _Flight, answered: Sequence[int]) -> None:
         failures = 0
+        shared = self._store.shards.shared
+        going = [(live, row) for live, row, _, _ in flight]
+        rows = [row for _, row in going]
         while True:
+            if shared:
+                going = [(live, row) for live, row in going if not live.dropped]
+                rows = [row for _, row in going] if rows else []
             try:
                 if rows:
-                    await self._store.runs.record(rows)
-                    rows = ()
+                    fence = {(live.run.shard, live.epoch) for live, _ in going} if shared else None
+                    await self._store.runs.record(rows, fence=fence)
+                    rows = []
                 if answered:
                     await self._store.runs.answer(answered)
                 return
@@ -244,11 +296,12 @@ class Engine:
                 # Either an earlier try was committed and its answer lost, or somebody else writes these runs.
                 if not rows or not await self._is_recorded(rows[0]):
                     raise
-                rows = ()
+                rows = []
+            except ShardLost as error:
+                going = [(live, row) for live, row in going if live.run.shard not in error.shards]
             except StoreUnavailable:
-                delay = _COMMIT_RETRY_SECONDS[min(failures, len(_COMMIT_RETRY_SECONDS) - 1)]
                 failures += 1
-                await self._clock.sleep(delay)
+                await self._clock.sleep(pause_after(failures))
 
     async def _is_recorded(self, row: Recorded) -> bool:
         history = await self._store.runs.history(row.run_id)
@@ -257,6 +310,10 @@ class Engine:
     # ── acting: everything below is on disk ──
 
     def _act(self, live: LiveRun, row: Recorded, starting: list[int], retrying: list[int]) -> None:
+        if live.dropped:
+            for index in starting:  # another node finds them begun, and begins them again
+                self._decisions.slots[live.dag.tasks[index].executor].release()
+            return
         for index in starting:
             self._start(live, index)
         if retrying:

@@ -47,6 +47,10 @@ class LiveRun:
     timers: dict[int, Wakeup] = field(default_factory=dict)
     #: The phase that the summary row shows.
     shown: RunPhase = RunPhase.QUEUED
+    #: Epoch of its shard when this process began to work on it.
+    epoch: int = 0
+    #: True once another node works on it: nothing of it is recorded or started here any more.
+    dropped: bool = False
     run_id: str = field(init=False)
     _results: Results = field(init=False)
     _parameters: Mapping[str, Any] | None = None

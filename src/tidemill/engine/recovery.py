@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tidemill.engine.live import LiveRun, empty_dag
 from tidemill.engine.versions import Versions
@@ -24,11 +24,13 @@ _PAGE = 500
 DAMAGED = (TidemillError, LookupError, ValueError, TypeError, AttributeError)
 
 
-async def recover(store: Store, versions: Versions, now: int, max_recoveries: int) -> list[LiveRun]:
-    """Every live run, with the records that follow from the process's death not yet handed to the store."""
+async def recover(
+    store: Store, versions: Versions, now: int, max_recoveries: int, shards: Collection[int] | None
+) -> list[LiveRun]:
+    """Every live run (of these shards, where given), with records of what was lost with the process that had it."""
     found: list[LiveRun] = []
     after = ""
-    while page := await store.runs.live(after=after, limit=_PAGE):
+    while page := await store.runs.live(after=after, limit=_PAGE, shards=shards):
         after = page[-1].run_id
         found += [await _fold(run, store, versions, now, max_recoveries) for run in page]
     return found

@@ -134,7 +134,8 @@ class LoopExecutor:
         except BaseException as error:  # also SystemExit: a task must not end the service
             return failed(attempt, error)
         finally:
-            del self._running[key]
+            if self._running.get(key) is task:  # a run that came back begins its attempts again
+                del self._running[key]
             self._asked.discard(key)
         return succeeded(attempt, result, self._max_result_bytes)
 

@@ -38,7 +38,8 @@ class ThreadExecutor:
         self._running[key] = task
 
         def ended(task: asyncio.Task[Outcome]) -> None:
-            del self._running[key]
+            if self._running.get(key) is task:  # a run that came back begins its attempts again
+                del self._running[key]
             if not self._closed:
                 report(cancelled(attempt) if task.cancelled() else task.result())
 

@@ -17,7 +17,7 @@ from tidemill.dag.parameters import ParameterError
 from tidemill.events.digest import encode_for_log
 from tidemill.events.event import Event, LoggedEvent
 from tidemill.events.lifecycle import Type
-from tidemill.ids import new_id, run_id
+from tidemill.ids import new_id, run_id, shard_of
 from tidemill.patterns.index import Index
 from tidemill.project.lookups import event_lookup
 from tidemill.project.mapping import MappingFailed
@@ -140,6 +140,8 @@ def _add_run(
             correlation_id=str(extensions.get("correlationid") or event.id),
             hop_count=_hops(event),
             traceparent=_text(extensions.get("traceparent")),
+            # Runs that count against one limit are one node's; without a limit they are spread over all.
+            shard=shard_of(run if dag.max_active_runs is None else dag.dag_id),
         )
     )
     into.dispositions.append(Disposition(logged.position, trigger, DispositionKind.RUN, run))

@@ -13,9 +13,12 @@ import logging
 
 from tidemill.clock import Clock
 from tidemill.errors import CursorMoved, StoreUnavailable
+from tidemill.events.event import LoggedEvent
 from tidemill.project.model import Project
 from tidemill.routing.dispositions import Routed, Routes
+from tidemill.storage.commit import ROUTER_CURSOR
 from tidemill.storage.contract import RouteBatch, Store
+from tidemill.storage.pauses import pause_after
 
 __all__ = ["Router"]
 
@@ -24,7 +27,6 @@ logger = logging.getLogger(__name__)
 _BATCH = 512
 #: Unmatched events after which the cursor is written all the same.
 _IDLE_EVENTS = 4096
-_COMMIT_RETRY_SECONDS = (0.05, 0.2, 1.0, 5.0)
 #: Events matched between two looks at other work: matching is the longest stretch that does not await.
 _STRETCH = 64
 
@@ -48,13 +50,17 @@ class Router:
 
     async def run(self) -> None:
         """Route until cancelled; raises what makes it impossible to go on."""
-        log, position = self._store.log, self._committed
+        log = self._store.log
+        if self._store.shards.shared:  # others may have routed since
+            self._committed = await self._read_cursor()
+            self._position = self._committed
+        position = self._committed
         try:
             while True:
                 if log.head <= position:
                     await self._land()  # nothing to match meanwhile, and a failure must not wait for an event
                     await log.wait_for_event(position)
-                events = await log.read(position, _BATCH)
+                events = await self._read(position)
                 routed, at = Routed(), self._clock.now_us()
                 for count, logged in enumerate(events, 1):
                     self._routes.route(logged, at, routed)
@@ -68,6 +74,24 @@ class Router:
         finally:
             if self._flight is not None:
                 self._flight.cancel()
+
+    async def _read_cursor(self) -> int:
+        failures = 0
+        while True:
+            try:
+                return int(await self._store.ledger.cursor(ROUTER_CURSOR) or 0)
+            except StoreUnavailable:
+                failures += 1
+                await self._clock.sleep(pause_after(failures))
+
+    async def _read(self, position: int) -> list[LoggedEvent]:
+        failures = 0
+        while True:
+            try:
+                return await self._store.log.read(position, _BATCH)
+            except StoreUnavailable:
+                failures += 1
+                await self._clock.sleep(pause_after(failures))
 
     def _take_off(self, routed: Routed, position: int) -> None:
         batch = RouteBatch(
@@ -97,9 +121,8 @@ class Router:
                     break  # an earlier try was committed and its answer lost
                 raise
             except StoreUnavailable:
-                delay = _COMMIT_RETRY_SECONDS[min(failures, len(_COMMIT_RETRY_SECONDS) - 1)]
                 failures += 1
-                await self._clock.sleep(delay)
+                await self._clock.sleep(pause_after(failures))
         for letter in batch.dead_letters:
             facts = {"position": letter.position, "trigger": letter.origin, "code": letter.code}
             logger.warning("router.dead_lettered", extra=facts)

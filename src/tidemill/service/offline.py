@@ -17,7 +17,7 @@ from tidemill.api.parts import Parts
 from tidemill.clock import Clock, SystemClock
 from tidemill.project.load import load
 from tidemill.project.model import FileSource, KafkaSource, Project, SourceSpec, WebhookSource
-from tidemill.service.service import open_project_store
+from tidemill.service.database import open_project_store
 from tidemill.settings import Settings
 from tidemill.sources.contract import SourceState, SourceStatus
 from tidemill.sources.http import HttpIngest

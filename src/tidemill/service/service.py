@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidemill.api.application import create_application
 from tidemill.api.auth import check_exposure
 from tidemill.api.parts import Parts
 from tidemill.clock import Clock, SystemClock
 from tidemill.engine.engine import Engine
-from tidemill.errors import SettingsError
 from tidemill.executors.loop import LoopExecutor
 from tidemill.executors.thread import ThreadExecutor
 from tidemill.project.load import load
+from tidemill.project.model import Subscription
 from tidemill.routing.router import Router
 from tidemill.runs.attempts import Executor
 from tidemill.service.build import build_outlets, build_sources
+from tidemill.service.database import is_shared, open_postgres, open_project_store
+from tidemill.service.keyed import KeyedStages
 from tidemill.service.note import Note
 from tidemill.service.server import HttpServer, bind
 from tidemill.settings import Settings
@@ -34,33 +39,14 @@ from tidemill.sources.contract import Source
 from tidemill.sources.http import HttpIngest
 from tidemill.sources.webhook import WebhookIngest
 from tidemill.storage.contract import Store
-from tidemill.storage.limits import Limits
-from tidemill.storage.sqlite import open_store
 from tidemill.telemetry.metrics import Metrics
 
-__all__ = ["Service", "database_path", "open_project_store"]
+if TYPE_CHECKING:
+    from tidemill.storage.postgres.membership import Membership
+
+__all__ = ["Service"]
 
 logger = logging.getLogger(__name__)
-
-
-def database_path(root: Path, settings: Settings) -> Path:
-    """Where the project's SQLite file is; raises `SettingsError` for a database that is not SQLite."""
-    kind, _, place = settings.database.partition(":")
-    if kind != "sqlite" or not place:
-        raise SettingsError(f"database: {settings.database!r} is not of the form sqlite:PATH")
-    return root / place
-
-
-async def open_project_store(
-    root: Path, settings: Settings, *, clock: Clock, probe: Callable[[str], None] | None = None
-) -> Store:
-    """The project's store, for this process alone."""
-    limits = Limits(
-        backlog=settings.backlog_limit,
-        write_queue=settings.write_queue_limit,
-        min_free_disk_bytes=settings.min_free_disk_bytes,
-    )
-    return await open_store(database_path(root, settings), clock=clock, limits=limits, probe=probe)
 
 
 class Service:
@@ -84,6 +70,9 @@ class Service:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ready = False
         self._stopping = asyncio.Event()
+        self._failed = asyncio.Event()
+        self._failed_stage: str | None = None
+        self._membership: Membership | None = None
         self._note = Note(root)
 
     @property
@@ -97,10 +86,10 @@ class Service:
 
         Raises `SettingsError`, `ProjectLocked` or `StorageError`; then nothing runs.
         """
-        settings, clock = self.settings, self._clock
+        settings = self.settings
         listener = bind(settings.host, settings.port)
         try:
-            self.store = await open_project_store(self._root, settings, clock=clock, probe=self._probe)
+            self.store = await self._open_store()
         except BaseException:
             listener.close()
             raise
@@ -111,11 +100,19 @@ class Service:
             await self.store.close()
             raise
         await self._engine.recover()
-        self._spawn("sinks", self._dispatcher.run())
         self._spawn("engine", self._engine.run())
-        self._spawn("router", self._router.run())
+        if self._membership is not None:
+            await self._membership.join(
+                settings.node_name or f"{socket.gethostname()}-{os.getpid()}",
+                self.url,
+                timeout_seconds=settings.node_timeout_seconds,
+                load=self._load,
+                busy=lambda: self._engine.busy_shards,
+            )
+        self._keyed.start()
         for source in self._sources:
-            self._spawn(f"source {source.name}", source.run())
+            if source.on_every_node:
+                self._spawn(f"source {source.name}", source.run())
         self._spawn("server", self._server.run())
         await self._server.wait_until_serving()
         self._ready = True
@@ -143,18 +140,8 @@ class Service:
             metrics=self.metrics,
             root=project.root,
         )
-        self._router = Router(store, project, clock=clock, max_hops=settings.max_hops)
         self._sources, self._off = build_sources(project, store, clock=clock, settings=settings)
         self._outlets = build_outlets(project, clock=clock, settings=settings)
-        self._dispatcher = Dispatcher(
-            self._outlets.subscriptions,
-            self._outlets.sinks,
-            log=store.log,
-            outbox=store.outbox,
-            clock=clock,
-            concurrency=settings.delivery_concurrency,
-            count=lambda name, outcome: self.metrics.deliveries.labels(name, outcome).inc(),
-        )
         self._ingest = HttpIngest(store.log, clock=clock, settings=settings)
         self._webhooks = WebhookIngest(
             store.log, project=lambda: self.project, clock=clock, settings=settings
@@ -164,6 +151,48 @@ class Service:
         self.metrics.watch_queue("waiting_tasks", lambda: self._engine.waiting_tasks)
         self.metrics.watch_queue("unrouted_events", lambda: store.log.head - store.log.routed)
         self._server = HttpServer(create_application(self._parts()), listener)
+        self._add_keyed_stages()
+
+    async def _open_store(self) -> Store:
+        if not is_shared(self.settings):
+            return await open_project_store(self._root, self.settings, clock=self._clock, probe=self._probe)
+        store = await open_postgres(self._root, self.settings, clock=self._clock, probe=self._probe)
+        self._membership = store.membership
+        return store
+
+    def _add_keyed_stages(self) -> None:
+        """What one node alone does for the whole fleet; with one process, it does everything."""
+        settings, clock, store, project = self.settings, self._clock, self.store, self.project
+        self._keyed = KeyedStages(store.shards, clock=clock, failed=self._stage_failed)
+        for subscription in self._outlets.subscriptions:
+            self._keyed.add(f"sink {subscription.name}", partial(self._deliver, subscription))
+        self._keyed.add(
+            "router", lambda: Router(store, project, clock=clock, max_hops=settings.max_hops).run()
+        )
+        for source in self._sources:
+            if not source.on_every_node:
+                self._keyed.add(f"source {source.name}", source.run)
+
+    async def _deliver(self, subscription: Subscription) -> None:
+        dispatcher = Dispatcher(
+            [subscription],
+            self._outlets.sinks,
+            log=self.store.log,
+            outbox=self.store.outbox,
+            clock=self._clock,
+            concurrency=self.settings.delivery_concurrency,
+            count=lambda name, outcome: self.metrics.deliveries.labels(name, outcome).inc(),
+        )
+        await dispatcher.run()
+
+    def _load(self) -> Mapping[str, int]:
+        """What `tidemill nodes` shows of this node."""
+        return {
+            "live_runs": self._engine.live_runs,
+            "running_tasks": self._engine.running_tasks,
+            "waiting_tasks": self._engine.waiting_tasks,
+            "unrouted_events": self.store.log.head - self.store.log.routed,
+        }
 
     def _parts(self) -> Parts:
         return Parts(
@@ -190,19 +219,29 @@ class Service:
         return [asdict(status) for status in found]
 
     def _spawn(self, stage: str, work: Any) -> None:
-        self._tasks[stage] = asyncio.get_running_loop().create_task(work, name=stage)
+        task = self._tasks[stage] = asyncio.get_running_loop().create_task(work, name=stage)
+        task.add_done_callback(partial(self._ended, stage))
+
+    def _ended(self, stage: str, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self._stopping.is_set():
+            self._stage_failed(stage, task.exception())
+
+    def _stage_failed(self, stage: str, error: BaseException | None) -> None:
+        """A stage ended by itself: the service cannot go on without it."""
+        if self._failed_stage is None and not self._stopping.is_set():
+            logger.error("stage.failed", extra={"stage": stage, "error": repr(error)}, exc_info=error)
+            self._failed_stage = stage
+            self._ready = False
+            self._failed.set()
 
     async def wait(self) -> str | None:
         """Return when a stop was asked for (None), or with the name of the stage that ended by itself."""
-        stop = asyncio.get_running_loop().create_task(self._stopping.wait())
-        done, _ = await asyncio.wait([stop, *self._tasks.values()], return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if stop in done:
-            return None
-        stage = next(name for name, task in self._tasks.items() if task in done)
-        error = self._tasks[stage].exception()
-        logger.error("stage.failed", extra={"stage": stage, "error": repr(error)}, exc_info=error)
-        return stage
+        loop = asyncio.get_running_loop()
+        waits = [loop.create_task(self._stopping.wait()), loop.create_task(self._failed.wait())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        return self._failed_stage
 
     def ask_to_stop(self) -> None:
         """Not ready from here on; `wait` returns."""
@@ -214,9 +253,10 @@ class Service:
         begun = time.monotonic()
         self.ask_to_stop()
         self._server.stop()
+        await self._keyed.stop("source ")
         await self._end(*(name for name in self._tasks if name.startswith("source ")))
         await asyncio.wait([self._tasks["server"]])
-        await self._end("router")
+        await self._keyed.stop("router")
         try:
             async with asyncio.timeout(self.settings.drain_seconds):
                 if not self._tasks["engine"].done():
@@ -225,7 +265,8 @@ class Service:
             pass  # what still runs is cut off; it will be found lost and started again
         for executor in self._executors.values():
             await executor.close()
-        await self._end("engine", "sinks", "server")
+        await self._keyed.stop("sink ")
+        await self._end("engine", "server")
         await self._outlets.close()
         await self.store.close()
         self._note.remove()

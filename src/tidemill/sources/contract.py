@@ -51,6 +51,8 @@ class Source(Protocol):
     """A place events come from."""
 
     name: str
+    #: True when every node of a fleet runs it and the outside shares the work out; False when one node does.
+    on_every_node: bool
 
     async def run(self) -> None:
         """Receive until cancelled. Heals by itself: raises only for what a restart cannot mend.

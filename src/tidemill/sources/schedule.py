@@ -66,6 +66,8 @@ class _Line:
 class ScheduleSourceStage:
     """The schedules of all DAGs (implements `Source`)."""
 
+    on_every_node = False
+
     def __init__(self, dags: Sequence[Dag], log: EventLog, ledger: Ledger, *, clock: Clock) -> None:
         self.name = "schedule"
         self._lines = [_Line(dag.dag_id, dag.schedule) for dag in dags if dag.schedule is not None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from tidemill.ids import SHARDS
+from tidemill.ids import SHARDS, shard_of
 
 __all__ = ["ALL", "Shards"]
 
@@ -22,7 +22,9 @@ Listener = Callable[[frozenset[int], frozenset[int]], None]
 class Shards:
     """The owned shards, and those who want to know when they change."""
 
-    def __init__(self, owned: Iterable[int] = ALL) -> None:
+    def __init__(self, owned: Iterable[int] = ALL, *, shared: bool = False) -> None:
+        #: True when other processes may work on the same database.
+        self.shared = shared
         self._owned = frozenset(owned)
         self._epochs: dict[int, int] = {}
         self._listeners: list[Listener] = []
@@ -33,9 +35,13 @@ class Shards:
         return self._owned
 
     @property
-    def are_all(self) -> bool:
-        """True when nobody else works on anything."""
-        return len(self._owned) == SHARDS
+    def filter(self) -> frozenset[int] | None:
+        """The owned shards as a condition for reading; None where everything is ours anyway."""
+        return self._owned if self.shared else None
+
+    def owns(self, key: str) -> bool:
+        """Whether this process works on what is named `key`."""
+        return shard_of(key) in self._owned
 
     def epoch(self, shard: int) -> int:
         """How often the shard has been taken, when it was taken by this process; 0 where nobody else can."""

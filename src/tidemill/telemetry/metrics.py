@@ -34,6 +34,11 @@ METRICS: dict[str, tuple[tuple[str, ...], str]] = {
         ("subscription", "outcome"),
         "Delivery attempts since the start: delivered, failed or dead_lettered.",
     ),
+    "tidemill_owned_shards": ((), "Shards of the keyed state that this node works on, of 256."),
+    "tidemill_refused_records_total": (
+        (),
+        "Records of runs refused since the start because this node had lost their shard.",
+    ),
     "tidemill_queue": (("queue",), "How many wait or run, by queue."),
     "tidemill_stream_clients": ((), "Open event streams."),
 }
@@ -90,6 +95,15 @@ def store_families(head: int, runs: Mapping[tuple[str, str], int]) -> list[Metri
     for (dag, state), count in sorted(runs.items()):
         by_state.add_metric([dag, state], count)
     return [position, by_state]
+
+
+def fleet_families(owned_shards: int, refused_records: int) -> list[Metric]:
+    """This node's part in the fleet."""
+    owned = _family(GaugeMetricFamily, "tidemill_owned_shards")
+    owned.add_metric([], owned_shards)
+    refused = _family(CounterMetricFamily, "tidemill_refused_records_total")
+    refused.add_metric([], refused_records)
+    return [owned, refused]
 
 
 class _Scrape:

@@ -36,6 +36,12 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
         "Something in the definitions is allowed and probably not meant.",
     ),
     LogEvent("stage.failed", "ERROR", ("stage", "error"), "A stage ended by an error; the service stops."),
+    LogEvent(
+        "stage.overtaken",
+        "WARNING",
+        ("stage", "error"),
+        "Another node had moved the stage's cursor; it goes on from there.",
+    ),
     LogEvent("run.started", "INFO", ("run_id", "dag"), "A run started."),
     LogEvent("run.ended", "INFO", ("run_id", "dag", "state"), "A run reached a final state."),
     LogEvent("run.recovered", "INFO", ("runs",), "Live runs were read back after a restart."),
@@ -44,6 +50,12 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
         "ERROR",
         ("run_id", "error"),
         "A run's history does not fit its definition; it was failed.",
+    ),
+    LogEvent(
+        "run.dropped",
+        "WARNING",
+        ("run_id", "dag"),
+        "This node has lost the run's shard; its attempts here are stopped and nothing of them is recorded.",
     ),
     LogEvent(
         "task.retrying",

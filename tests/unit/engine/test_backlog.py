@@ -54,7 +54,7 @@ async def _take_all(backlog: Backlog) -> list[str]:
 
 
 async def test_backlog_yields_a_run_once_that_was_read_and_is_handed_over_afterwards(store: Store) -> None:
-    backlog = Backlog(store.runs)
+    backlog = Backlog(store.runs, store.shards)
     await _route(store, 1, 2)
     await backlog.look_back()
     late = await _route(store, 3, 4)
@@ -68,7 +68,7 @@ async def test_backlog_yields_a_run_once_that_was_read_and_is_handed_over_afterw
 
 
 async def test_backlog_yields_runs_handed_over_after_a_reading(store: Store) -> None:
-    backlog = Backlog(store.runs)
+    backlog = Backlog(store.runs, store.shards)
     await _route(store, 1, 2)
     await backlog.look_back()
     await _take_all(backlog)
@@ -82,7 +82,7 @@ async def test_backlog_yields_runs_handed_over_after_a_reading(store: Store) -> 
 async def test_backlog_does_not_yield_a_forgotten_run_whenever_it_is_handed_over(
     store: Store, forget_first: bool
 ) -> None:
-    backlog = Backlog(store.runs)
+    backlog = Backlog(store.runs, store.shards)
     runs = await _route(store, 1, 2)
     summary = await store.runs.get("run-001")
     assert summary is not None

@@ -54,7 +54,7 @@ async def test_engine_dates_decisions_after_the_reading_that_came_before_them(
     await store.runs.route(RouteBatch(expected=0, cursor=1, runs=[run]))
     read = store.runs.queued
 
-    async def read_slowly(dag: str, *, after: str, limit: int) -> list[RunSummary]:
+    async def read_slowly(dag: str, *, after: str, limit: int, **which: object) -> list[RunSummary]:
         page = await read(dag, after=after, limit=limit)
         clock.advance(_READING_SECONDS)
         return page

@@ -228,7 +228,7 @@ def test_factories_declare_dags_of_the_file_that_calls_them(root: Path) -> None:
 
     write(root, "regions.py", "from _factory import make\n\nmake('bad')\n")
     assert refused(root) == [
-        "workflows/regions.py:3: DAG 'bad': max_active_runs must be a whole number from 1, not 0"
+        "workflows/regions.py:3: DAG 'bad': max_active_runs must be a whole number from 1 or None, not 0"
     ]
 
 
@@ -274,7 +274,7 @@ def test_a_dag_id_that_is_taken_twice_is_told_even_when_one_of_them_is_broken(ro
     write(root, "b.py", DAG.format(name="same") + "\n@dag(dag_id='same')\ndef again():\n    work()\n")
 
     assert refused(root) == [
-        "workflows/a.py:7: DAG 'same': max_active_runs must be a whole number from 1, not 0",
+        "workflows/a.py:7: DAG 'same': max_active_runs must be a whole number from 1 or None, not 0",
         "workflows/b.py:7: DAG 'same' is declared twice; the other one is at workflows/a.py:7",
         "workflows/b.py:11: DAG 'same' is declared twice; the other one is at workflows/a.py:7",
     ]

@@ -40,6 +40,8 @@ LEDGER_RETRY_SECONDS = 1.0
 class FileSourceStage:
     """One watched folder; a `sources.contract.Source`."""
 
+    on_every_node = False
+
     def __init__(
         self, spec: FileSource, log: EventLog, ledger: Ledger, *, clock: Clock, scan_seconds: float
     ) -> None:

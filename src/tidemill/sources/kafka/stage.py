@@ -37,6 +37,8 @@ class KafkaSourceStage:
     this consumer believes it to stand. The group only shares out partitions.
     """
 
+    on_every_node = True
+
     def __init__(
         self,
         spec: KafkaSource,

@@ -11,7 +11,7 @@ from tidemill.errors import SettingsError, StorageError
 from tidemill.storage.named import load_migrations
 from tidemill.storage.postgres.queries import QUERIES
 
-__all__ = ["check_server", "claim", "migrate"]
+__all__ = ["check_server", "claim", "migrate", "refuse_half_copied"]
 
 #: PostgreSQL 15, as `server_version_num` counts.
 _OLDEST = 150_000
@@ -60,3 +60,11 @@ async def claim(connection: asyncpg.Connection, project: str) -> None:
             f"database: it holds the state of project {found!r}, not of {project!r}; use another database, "
             f"or set project_name to {found!r}"
         )
+
+
+async def refuse_half_copied(connection: asyncpg.Connection) -> None:
+    """Refuse (`SettingsError`) a database into which a project is still being copied."""
+    if await connection.fetchval("SELECT to_regclass('transfer')") is None:
+        return
+    if not await connection.fetchval("SELECT EXISTS (SELECT FROM transfer WHERE name = 'transfer.complete')"):
+        raise SettingsError("database: a copy into it was not finished; run tidemill migrate --from again")

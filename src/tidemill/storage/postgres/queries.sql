@@ -104,7 +104,7 @@ DELETE FROM nodes WHERE node = $1 AND session = $2;
 DELETE FROM nodes WHERE node = $1;
 -- locked_shards: shards that somebody owns
 SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND objsubid = 2 AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
--- lock_shards: own shards by this session
+-- lock_shards: own shards by the session that asks
 SELECT shard, pg_try_advisory_lock($1::int, shard) FROM unnest($2::int[]) AS shard;
 -- unlock_shards: give shards back
 SELECT pg_advisory_unlock($1::int, shard) FROM unnest($2::int[]) AS shard;

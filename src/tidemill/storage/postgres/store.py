@@ -17,7 +17,7 @@ from tidemill.storage.postgres.connection import LOST, connect, open_pool, refus
 from tidemill.storage.postgres.ledger import PostgresDeadLetters, PostgresLedger
 from tidemill.storage.postgres.log import PostgresEventLog
 from tidemill.storage.postgres.membership import Membership
-from tidemill.storage.postgres.migrate import check_server, claim, migrate
+from tidemill.storage.postgres.migrate import check_server, claim, migrate, refuse_half_copied
 from tidemill.storage.postgres.notices import Notices
 from tidemill.storage.postgres.outbox import PostgresOutbox
 from tidemill.storage.postgres.queries import QUERIES
@@ -27,7 +27,7 @@ from tidemill.storage.postgres.writer import Writer
 from tidemill.storage.shards import Shards
 from tidemill.storage.tail import Tail
 
-__all__ = ["PostgresStore", "open_store"]
+__all__ = ["PostgresStore", "open_store", "open_target"]
 
 
 class PostgresStore:
@@ -45,7 +45,7 @@ class PostgresStore:
         limits: Limits,
         probe: Callable[[str], None] | None,
     ) -> None:
-        self.shards = Shards(())
+        self.shards = Shards((), shared=True)
         self._reading = Reading(pool)
         self._tail = Tail(head)
         self._writer = Writer(
@@ -152,6 +152,24 @@ class PostgresStore:
         self.runs.new_runs.miss()
 
 
+async def open_target(url: str, project: str) -> asyncpg.Connection:
+    """A session on the database of `project` at `url`, brought to the newest form; raises as `open_store` does."""
+    try:
+        connection = await connect(url)
+    except (*LOST, asyncpg.PostgresError, ValueError, TimeoutError) as error:
+        raise refusal(error, url) from error
+    try:
+        await check_server(connection)
+        await migrate(connection)
+        await claim(connection, project)
+    except BaseException as error:
+        await connection.close()
+        if isinstance(error, (*LOST, asyncpg.PostgresError)):
+            raise refusal(error, url) from error
+        raise
+    return connection
+
+
 async def open_store(
     url: str,
     *,
@@ -165,13 +183,11 @@ async def open_store(
     Raises `SettingsError` when it cannot be used as it is, `StoreUnavailable` when it does not answer now. `probe` is
     told of every commit point just before and after it, for fault injection.
     """
+    connection = await open_target(url, project)
     async with contextlib.AsyncExitStack() as undo:
+        undo.push_async_callback(connection.close)
         try:
-            connection = await connect(url)
-            undo.push_async_callback(connection.close)
-            await check_server(connection)
-            await migrate(connection)
-            await claim(connection, project)
+            await refuse_half_copied(connection)
             pool = await open_pool(url)
             undo.callback(pool.terminate)
             head, routed = await connection.fetchrow(QUERIES["state_of_log"])

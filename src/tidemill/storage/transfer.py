@@ -1,0 +1,216 @@
+"""Moving a project's whole state from SQLite to PostgreSQL: table by table, in the order of the primary key.
+
+1. The SQLite file is only read, and locked as a running service would lock it: nothing changes under the copy.
+2. How far a table is copied is kept in the target, in the transaction of the rows: killed at any point, the next call
+   goes on from there and copies nothing twice.
+3. At the end every table is compared, count and checksum; only then the target counts as complete and can be served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from tidemill.clock import SystemClock
+from tidemill.errors import SettingsError, StorageError
+from tidemill.ids import shard_of
+from tidemill.storage.postgres.store import open_target
+from tidemill.storage.sqlite import open_store as open_sqlite
+
+__all__ = ["transfer"]
+
+_PAGE = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    name: str
+    columns: tuple[str, ...]
+    #: Columns whose values order the rows, each row once.
+    key: tuple[str, ...]
+
+
+_TABLES = (
+    _Table("events", ("position", "key", "digest", "received_at", "type", "source", "body"), ("position",)),
+    _Table("cursors", ("name", "value"), ("name",)),
+    _Table(
+        "files",
+        ("source", "path", "inode", "size", "mtime_ns", "digest"),
+        ("source", "path", "inode", "size", "mtime_ns"),
+    ),
+    _Table("dispositions", ("position", "trigger", "kind", "run_id", "detail"), ("position", "trigger")),
+    _Table(
+        "runs",
+        (
+            "number",
+            "run_id",
+            "dag",
+            "version",
+            "state",
+            "trigger",
+            "position",
+            "event_source",
+            "event_id",
+            "parameters",
+            "queued_at",
+            "started_at",
+            "ended_at",
+            "correlation_id",
+            "hop_count",
+            "traceparent",
+            "shard",
+        ),
+        ("number",),
+    ),
+    _Table("history", ("run", "sequence", "at", "body"), ("run", "sequence")),
+    _Table("requests", ("id", "run_id", "kind", "at", "by"), ("id",)),
+    _Table(
+        "deliveries",
+        ("subscription", "position", "state", "attempts", "due_at", "detail"),
+        ("position", "subscription"),
+    ),
+    _Table(
+        "dead_letters",
+        ("id", "at", "stage", "code", "detail", "origin", "coordinates", "body", "position"),
+        ("id",),
+    ),
+    _Table("versions", ("dag", "version", "file", "source", "graph"), ("dag", "version")),
+)
+_DONE = "transfer.complete"
+
+
+async def transfer(
+    source: Path, url: str, *, project: str, tell: Callable[[str, int], None] = lambda table, rows: None
+) -> dict[str, int]:
+    """Copy everything at `source` into the database at `url` and compare; rows per table.
+
+    Raises `ProjectLocked` while a service uses `source`, `SettingsError` for a target that holds other state, and
+    `StorageError` when a table differs afterwards. Durable, and ready to be served, on return.
+    """
+    if not await asyncio.to_thread(source.is_file):
+        raise SettingsError(f"--from: there is no file {source}")
+    closed = await open_sqlite(source, clock=SystemClock())  # locks, checks and migrates it
+    try:
+        connection = await open_target(url, project)
+        try:
+            return await _copy(source, connection, tell)
+        finally:
+            await connection.close()
+    finally:
+        await closed.close()
+
+
+async def _copy(
+    source: Path, connection: asyncpg.Connection, tell: Callable[[str, int], None]
+) -> dict[str, int]:
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS transfer (name TEXT PRIMARY KEY, rows BIGINT NOT NULL)"
+    )
+    if not await connection.fetchval("SELECT count(*) FROM transfer"):
+        await _refuse_used(connection)
+    rows = sqlite3.connect(f"file:{source}?mode=ro", uri=True)
+    try:
+        counts: dict[str, int] = {}
+        for table in _TABLES:
+            counts[table.name] = await _copy_table(rows, connection, table)
+            tell(table.name, counts[table.name])
+        await _set_counters(connection)
+        for table in _TABLES:
+            await _compare(rows, connection, table)
+    finally:
+        rows.close()
+    await connection.execute("INSERT INTO transfer VALUES ($1, 0) ON CONFLICT DO NOTHING", _DONE)
+    return counts
+
+
+async def _refuse_used(connection: asyncpg.Connection) -> None:
+    for table in _TABLES:
+        query = f"SELECT EXISTS (SELECT FROM {table.name})"  # noqa: S608 - names are constants
+        if await connection.fetchval(query):
+            raise SettingsError(f"database: it holds {table.name} already; copy into an empty database")
+
+
+async def _copy_table(rows: sqlite3.Connection, connection: asyncpg.Connection, table: _Table) -> int:
+    done = await connection.fetchval("SELECT rows FROM transfer WHERE name = $1", table.name) or 0
+    for page in _pages(rows, table, skip=done):
+        async with connection.transaction():
+            await connection.copy_records_to_table(table.name, records=page, columns=table.columns)
+            done += len(page)
+            await connection.execute(
+                "INSERT INTO transfer VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET rows = excluded.rows",
+                table.name,
+                done,
+            )
+    return int(done)
+
+
+def _pages(rows: sqlite3.Connection, table: _Table, *, skip: int = 0) -> Iterator[list[tuple[Any, ...]]]:
+    order = ", ".join(table.key)
+    columns = ", ".join(table.columns)
+    query = f"SELECT {columns} FROM {table.name} ORDER BY {order} LIMIT -1 OFFSET ?"  # noqa: S608 - constants
+    cursor = rows.execute(query, (skip,))
+    while page := cursor.fetchmany(_PAGE):
+        yield [_as_stored(table, row) for row in page]
+
+
+def _as_stored(table: _Table, row: Sequence[Any]) -> tuple[Any, ...]:
+    """The row as PostgreSQL keeps it: texts without NUL, runs with the shard that they belong to."""
+    values = [value.replace("\0", "\\0") if isinstance(value, str) else value for value in row]
+    if table.name == "runs":
+        values[-1] = shard_of(values[2])  # by DAG: right for limits, and any shard is some node's
+    return tuple(values)
+
+
+async def _set_counters(connection: asyncpg.Connection) -> None:
+    await connection.execute(
+        "UPDATE tickets SET value = (SELECT coalesce(max(position), 0) FROM events) WHERE name = 'events'"
+    )
+    await connection.execute(
+        "SELECT setval('run_numbers', (SELECT coalesce(max(number), 0) + 1 FROM runs), false)"
+    )
+    await connection.execute(
+        "SELECT setval(pg_get_serial_sequence('requests', 'id'),"
+        " (SELECT coalesce(max(id), 0) + 1 FROM requests), false)"
+    )
+
+
+async def _compare(rows: sqlite3.Connection, connection: asyncpg.Connection, table: _Table) -> None:
+    ours = _Sum()
+    for page in _pages(rows, table):
+        ours.add(page)
+    theirs = _Sum()
+    async with connection.transaction():
+        query = f"SELECT {', '.join(table.columns)} FROM {table.name}"  # noqa: S608 - names are constants
+        page = []
+        async for row in connection.cursor(query, prefetch=_PAGE):
+            page.append(tuple(row))
+            if len(page) >= _PAGE:
+                theirs.add(page)
+                page = []
+        theirs.add(page)
+    if (ours.count, ours.value) != (theirs.count, theirs.value):
+        raise StorageError(
+            f"table {table.name} differs after the copy ({ours.count} rows and {theirs.count}); "
+            "drop the target database and copy again"
+        )
+
+
+class _Sum:
+    """A checksum of rows that does not depend on their order."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.value = 0
+
+    def add(self, page: Sequence[tuple[Any, ...]]) -> None:
+        for row in page:
+            digest = hashlib.blake2b(repr(row).encode("utf-8", "backslashreplace"), digest_size=16).digest()
+            self.value ^= int.from_bytes(digest, "big")
+        self.count += len(page)
