@@ -46,6 +46,7 @@ class PostgresStore:
         probe: Callable[[str], None] | None,
     ) -> None:
         self.shards = Shards((), shared=True)
+        self._closed = False
         self._reading = Reading(pool)
         self._tail = Tail(head)
         self._writer = Writer(
@@ -83,7 +84,10 @@ class PostgresStore:
         return self._writer.refused
 
     async def close(self) -> None:
-        """Commit what was handed in, give the shards back, and close."""
+        """Commit what was handed in, give the shards back, and close; does nothing a second time."""
+        if self._closed:
+            return
+        self._closed = True
         await self.membership.leave()
         await self._notices.close()
         await self._writer.close()
@@ -91,6 +95,7 @@ class PostgresStore:
 
     async def abandon(self) -> None:
         """Let go of the database as a crash would, for fault injection."""
+        self._closed = True
         await self.membership.abandon()
         await self._notices.close()
         await self._writer.abandon()
