@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,11 @@ def postgres_server() -> Iterator[PostgresServer]:
         tempfile.TemporaryDirectory(prefix="tidemill-postgres-", ignore_cleanup_errors=True) as folder,
         PostgresServer(binaries, Path(folder)) as server,
     ):
-        asyncio.run(_migrate(server.create_database("migrated")))
+        url = server.create_database("migrated")
+        # In a thread: whoever asks for the server may have an event loop running here.
+        worker = threading.Thread(target=lambda: asyncio.run(_migrate(url)))
+        worker.start()
+        worker.join()
         yield server
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from tests.conformance.databases import DATABASES, opened
 
 from tidemill.clock import SystemClock
 from tidemill.errors import SinkRefused, SinkUnavailable
@@ -26,7 +27,6 @@ from tidemill.project.model import KafkaSink, Subscription, WebhookSink
 from tidemill.sinks.contract import Sink
 from tidemill.sinks.dispatcher import Dispatcher
 from tidemill.storage.contract import Append, Delivery, DeliveryState, RouteBatch, Store
-from tidemill.storage.sqlite import open_store
 
 #: Longest wait for anything, in seconds; only failing tests wait so long.
 PATIENCE = 30.0
@@ -76,11 +76,10 @@ class SinkConformance:
         yield sink
         await sink.close()
 
-    @pytest.fixture
-    async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
-        store = await open_store(tmp_path / "state" / "tidemill.db", clock=SystemClock())
-        yield store
-        await store.close()
+    @pytest.fixture(params=DATABASES)
+    async def store(self, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+        async with opened(request, tmp_path, SystemClock()) as store:
+            yield store
 
     async def test_delivered_event_arrives_whole(self, adapter: SinkAdapter, sink: Sink) -> None:
         sent = logged(subject="run-7", time="2024-05-01T10:00:00Z")

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from tests.conformance.databases import DATABASES, opened
 
 from tidemill.clock import Clock, SystemClock, Wakeup
 from tidemill.errors import StoreUnavailable
 from tidemill.events.event import Event, LoggedEvent
 from tidemill.sources.contract import Source, SourceState
 from tidemill.storage.contract import Append, Appended, DeadLetter, EventFilter, EventLog, Ledger, Store
-from tidemill.storage.sqlite import open_store
 
 #: Longest wait for anything, in seconds; only failing tests wait so long.
 PATIENCE = 20.0
@@ -240,11 +240,12 @@ class SourceConformance:
     def clock(self) -> HurriedClock:
         return HurriedClock()
 
-    @pytest.fixture
-    async def store(self, tmp_path: Path, clock: HurriedClock) -> AsyncIterator[Store]:
-        store = await open_store(tmp_path / "state" / "tidemill.db", clock=clock)
-        yield store
-        await store.close()
+    @pytest.fixture(params=DATABASES)
+    async def store(
+        self, request: pytest.FixtureRequest, tmp_path: Path, clock: HurriedClock
+    ) -> AsyncIterator[Store]:
+        async with opened(request, tmp_path, clock) as store:
+            yield store
 
     @pytest.fixture
     def log(self, store: Store) -> ProbedLog:
