@@ -18,6 +18,7 @@ from tidemill.project.model import Project
 from tidemill.routing.router import Router
 from tidemill.settings import Settings
 from tidemill.storage.contract import Store
+from tidemill.storage.postgres import open_store as open_postgres
 from tidemill.storage.sqlite import open_store
 from tidemill.telemetry.metrics import Metrics
 
@@ -29,12 +30,20 @@ FOLDER = Path(__file__).parent.parent / ".cache" / "bench"
 
 
 @asynccontextmanager
-async def stages(settings: Settings, project: Path = PROJECT) -> AsyncIterator[tuple[Store, Project, Path]]:
-    """Store, router and engine on a fresh database."""
+async def stages(
+    settings: Settings, project: Path = PROJECT, *, postgres: str | None = None
+) -> AsyncIterator[tuple[Store, Project, Path]]:
+    """Store, router and engine on a fresh SQLite file, or on the (fresh) PostgreSQL database at `postgres`."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         clock = SystemClock()
-        store = await open_store(Path(folder) / "t.db", clock=clock)
+        store: Store
+        if postgres is None:
+            store = await open_store(Path(folder) / "t.db", clock=clock)
+        else:
+            shared = await open_postgres(postgres, clock=clock)
+            await shared.membership.join("bench", "", timeout_seconds=60, load=dict, busy=frozenset)
+            store = shared
         loaded = load(project, max_tasks=20_000)
         executors = {
             "loop": LoopExecutor(max_result_bytes=1 << 20),

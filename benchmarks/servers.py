@@ -42,6 +42,9 @@ async def _serve(kind: str, folder: Path, kafka: str | None) -> None:
         print(json.dumps({"port": server.port}), flush=True)
         await server.run()
         return
+    if kind == "node":
+        await _run_service(Service(folder, load(folder, port=0, log_level="WARNING")))
+        return
     project = Path(__file__).parent / "project"
     settings = load(
         project,
@@ -52,7 +55,12 @@ async def _serve(kind: str, folder: Path, kafka: str | None) -> None:
         max_running_tasks=1024,
         log_level="WARNING",
     )
-    service = Service(project, settings)
+    await _run_service(Service(project, settings))
+
+
+async def _run_service(service: Any) -> None:
+    from tidemill.service.garbage import collect_rarely
+
     await service.start()
     collect_rarely()
     print(json.dumps({"port": int(service.url.rpartition(":")[2])}), flush=True)
