@@ -118,6 +118,14 @@ class Decisions:
         del self.live[live.run_id]
         self._active[live.run.dag] -= 1
 
+    def lose_attempts(self) -> None:
+        """Attempts that run were cut off, because the process stops."""
+        now = self._clock.now_us()
+        for live in list(self.live.values()):
+            if live.state.running:
+                at = self._touch(live, now)
+                decide.lose_attempts(live.state, at, live.records)
+
     # ── outcomes ──
 
     def settle(self, outcome: Outcome, now: int) -> None:

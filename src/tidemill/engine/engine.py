@@ -142,6 +142,18 @@ class Engine:
         self._notify()
         await self._drained
 
+    async def let_go(self) -> None:
+        """Record that the attempts which still ran were cut off; call after `drain` and after executors are closed.
+
+        Whoever goes on with their runs then begins them again, and does not take a stop for a death.
+        """
+        self._decisions.lose_attempts()
+        while self._flight is not None or self._decisions.touched:
+            if self._flight is None:
+                self._take_off()
+            if self._flight is not None:
+                await self._flight
+
     def _tell_drained(self) -> None:
         if self._drained is None or self._drained.done() or self._outcomes or self.running_tasks:
             return

@@ -32,6 +32,7 @@ __all__ = [
     "attempt_failed",
     "attempt_succeeded",
     "cancel",
+    "lose_attempts",
     "recover",
     "refuse",
     "start",
@@ -141,6 +142,18 @@ def recover(state: RunState, at: int, into: list[Record], *, max_recoveries: int
         abandon(state, reason, at, into)
     else:
         _end_if_done(state, at, into)
+
+
+def lose_attempts(state: RunState, at: int, into: list[Record]) -> None:
+    """The process that runs this run is about to stop, and has cut its attempts off: they become ready again.
+
+    Unlike `recover` this counts as nobody's death.
+    """
+    for index, task in enumerate(state.tasks):
+        if task is TaskState.RUNNING:
+            lost = TaskCancelled if state.cancelling else TaskLost
+            _add(state, lost(state.dag.tasks[index].task_id, state.attempts[index]), at, into)
+    _end_if_done(state, at, into)
 
 
 def refuse(state: RunState, reason: str, at: int, into: list[Record]) -> None:

@@ -49,6 +49,10 @@ __all__ = ["Service"]
 logger = logging.getLogger(__name__)
 
 
+#: Longest time to record what was cut off, in seconds.
+_LET_GO_SECONDS = 5.0
+
+
 class Service:
     """Everything one `tidemill serve` runs."""
 
@@ -265,6 +269,12 @@ class Service:
             pass  # what still runs is cut off; it will be found lost and started again
         for executor in self._executors.values():
             await executor.close()
+        try:
+            async with asyncio.timeout(_LET_GO_SECONDS):
+                if not self._tasks["engine"].done():
+                    await self._engine.let_go()
+        except TimeoutError:
+            pass  # the database does not answer: to whoever comes next it will look like a death
         await self._keyed.stop("sink ")
         await self._end("engine", "server")
         await self._outlets.close()
