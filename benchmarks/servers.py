@@ -61,8 +61,8 @@ async def _serve(kind: str, folder: Path, kafka: str | None) -> None:
 async def _run_service(service: Any) -> None:
     from tidemill.service.garbage import collect_rarely
 
-    await service.start()
     collect_rarely()
+    await service.start()
     print(json.dumps({"port": int(service.url.rpartition(":")[2])}), flush=True)
     await service.wait()
 

@@ -72,8 +72,8 @@ async def _serve(root: Path, settings: Settings) -> bool:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, drain, number)
-    await service.start()
     collect_rarely()
+    await service.start()
     failed = await service.wait()
     await service.stop()
     return failed is not None
