@@ -249,8 +249,12 @@ class Writer:
             except (*LOST, TimeoutError) as error:
                 self._lose()
                 return [translate(error)] * len(jobs)
-            except Exception as error:
+            except (asyncpg.PostgresError, ValueError, TypeError) as error:  # something in one of the jobs
                 return await self._one_by_one(jobs, error)
+            except Exception as error:  # whether it was committed nobody knows
+                logger.exception("store.commit_failed", extra={"error": repr(error)})
+                self._lose()
+                return [translate(error)] * len(jobs)
             else:
                 self._adopt(commit)
                 done = [
