@@ -21,6 +21,7 @@ import asyncpg
 from tidemill.clock import SystemClock
 from tidemill.errors import SettingsError, StorageError
 from tidemill.ids import shard_of
+from tidemill.storage.postgres.queries import QUERIES
 from tidemill.storage.postgres.store import open_target
 from tidemill.storage.sqlite import open_store as open_sqlite
 
@@ -113,9 +114,10 @@ async def _copy(
     await connection.execute(
         "CREATE TABLE IF NOT EXISTS transfer (name TEXT PRIMARY KEY, rows BIGINT NOT NULL)"
     )
+    await _refuse_served(connection)
     if not await connection.fetchval("SELECT count(*) FROM transfer"):
         await _refuse_used(connection)
-    rows = sqlite3.connect(f"file:{source}?mode=ro", uri=True)
+    rows = _open(source)
     try:
         counts: dict[str, int] = {}
         for table in _TABLES:
@@ -128,6 +130,21 @@ async def _copy(
         rows.close()
     await connection.execute("INSERT INTO transfer VALUES ($1, 0) ON CONFLICT DO NOTHING", _DONE)
     return counts
+
+
+def _open(source: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)
+
+
+async def _refuse_served(connection: asyncpg.Connection) -> None:
+    """A node that works here gives positions; setting them back under it would stop it."""
+    if await connection.fetchval("SELECT EXISTS (SELECT FROM transfer WHERE name = $1)", _DONE):
+        raise SettingsError(
+            "database: the copy into it is complete and it may have been served since; there is nothing left to copy"
+        )
+    nodes = await connection.fetch(QUERIES["nodes"])
+    if working := sorted(node for node, _, _, is_alive, _ in nodes if is_alive):
+        raise SettingsError(f"database: node {working[0]} works on it; stop every node, then copy")
 
 
 async def _refuse_used(connection: asyncpg.Connection) -> None:

@@ -37,32 +37,32 @@ async def _append_many(store: PostgresStore, node: int, count: int, seed: int) -
     return positions
 
 
-async def _follow(store: PostgresStore, until: asyncio.Event) -> list[int]:
-    """Every position in the order in which a follower meets it."""
+async def _follow(store: PostgresStore, last: asyncio.Future[int]) -> list[int]:
+    """Every position in the order in which a follower meets it, up to the last one once that is known."""
     seen: list[int] = []
-    while True:
-        finished = until.is_set()
-        while events := await store.log.read(seen[-1] if seen else 0, 500):
-            seen += [logged.position for logged in events]
-        if finished:
-            return seen
-        await asyncio.sleep(0.002)
+    while not (last.done() and seen and seen[-1] >= last.result()):
+        events = await store.log.read(seen[-1] if seen else 0, 500)
+        seen += [logged.position for logged in events]
+        if not events:
+            await asyncio.sleep(0.002)
+    return seen
 
 
 async def test_followers_meet_every_position_once_and_in_order_while_three_nodes_append(
     open_node: Opener,
 ) -> None:
     nodes = [await open_node() for _ in range(3)]
-    finished = asyncio.Event()
-    followers = [asyncio.ensure_future(_follow(node, finished)) for node in nodes]
+    last: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    followers = [asyncio.ensure_future(_follow(node, last)) for node in nodes]
 
     answered = await asyncio.gather(
         *(_append_many(node, place, 2000, seed=place) for place, node in enumerate(nodes))
     )
-    finished.set()
-    seen = await asyncio.gather(*followers)
-
     total = sum(map(len, answered))
+    last.set_result(total)
+    async with asyncio.timeout(_PATIENCE):  # what others appended is heard of, or looked for within a second
+        seen = await asyncio.gather(*followers)
+
     assert sorted(position for positions in answered for position in positions) == list(range(1, total + 1))
     head = max(node.log.head for node in nodes)
     assert head == total

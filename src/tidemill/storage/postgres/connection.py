@@ -13,7 +13,7 @@ import asyncpg
 
 from tidemill.errors import DiskFull, SettingsError, StorageError, StoreUnavailable
 
-__all__ = ["LOST", "connect", "open_pool", "refusal", "translate"]
+__all__ = ["AILING", "LOST", "connect", "open_pool", "refusal", "translate"]
 
 Connection = asyncpg.Connection
 
@@ -26,6 +26,16 @@ LOST = (
     asyncpg.CrashShutdownError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.CannotConnectNowError,
+    # What the driver says of a connection that broke off while it was not looking.
+    asyncpg.InternalClientError,
+    # The server has become somebody's standby: another address may lead to the new primary.
+    asyncpg.ReadOnlySQLTransactionError,
+)
+#: Errors of the server itself: no job is to blame, and none is tried alone.
+AILING = (
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
 )
 _CONNECT_SECONDS = 5.0
 #: Longest time one statement may take before its session is given up, in seconds.
@@ -34,6 +44,8 @@ _SESSION = {
     "application_name": "tidemill",
     "synchronous_commit": "on",
     "timezone": "UTC",
+    # Under a lock everything that was committed before must be seen, whatever the database's default is.
+    "default_transaction_isolation": "read committed",
     # A process that was stopped within a transaction must not hold up the others.
     "idle_in_transaction_session_timeout": "5000",
     "tcp_keepalives_idle": "2",

@@ -23,6 +23,13 @@ from tidemill.storage.tail import Tail
 __all__ = ["PostgresEventLog"]
 
 _ROOM_CHECK_SECONDS = 0.1
+#: The stored event as JSON. PostgreSQL reads no member of a document in which any text holds NUL, so that NULs are left
+#: out (an escaped one: after an even number of backslashes); no attribute that is asked for can hold one.
+_BODY = (
+    "(CASE WHEN position('\\x5c7530303030'::bytea IN body) > 0"
+    r" THEN regexp_replace(convert_from(body, 'UTF8'), '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g')"
+    " ELSE convert_from(body, 'UTF8') END)::json"
+)
 
 
 class PostgresEventLog:
@@ -77,8 +84,8 @@ class PostgresEventLog:
         conditions: list[tuple[str, str | None]] = [
             ("type", where.type),
             ("source", where.source),
-            ("convert_from(body, 'UTF8')::json ->> 'subject'", where.subject),
-            ("convert_from(body, 'UTF8')::json ->> 'id'", where.id),
+            (f"{_BODY} ->> 'subject'", where.subject),
+            (f"{_BODY} ->> 'id'", where.id),
         ]
         wanted = [(text, value) for text, value in conditions if value is not None]
         texts = "".join(f" AND {text} = ${place}" for place, (text, _) in enumerate(wanted, 3))

@@ -77,6 +77,11 @@ class Membership:
         """Have a look now: somebody came, went or gave shards back."""
         self._woken.set()
 
+    def retire(self) -> None:
+        """Take nothing any more, and give back what has no attempts under way; the rest follows as they end."""
+        self._draining = True
+        self.wake()
+
     async def drain(self) -> None:
         """Give every shard back; nothing is taken any more. What is handed in for them later is refused."""
         self._draining = True
@@ -181,17 +186,19 @@ class Membership:
         )
 
     async def _take(self, count: int) -> None:
-        async def lock(connection: asyncpg.Connection) -> dict[int, int]:
+        async def lock(connection: asyncpg.Connection) -> tuple[int, dict[int, int]]:
+            session = connection.get_server_pid()
             held = {row[0] for row in await connection.fetch(QUERIES["locked_shards"], LOCK_CLASS)}
             free = [shard for shard in range(SHARDS) if shard not in held][:count]
             if not free:
-                return {}
+                return session, {}
             rows = await connection.fetch(QUERIES["lock_shards"], LOCK_CLASS, free)
             taken = [shard for shard, is_ours in rows if is_ours]
-            return dict(await connection.fetch(QUERIES["raise_epochs"], taken, self._node))
+            return session, dict(await connection.fetch(QUERIES["raise_epochs"], taken, self._node))
 
-        epochs = await self._writer.call(lock)
-        if epochs:
+        session, epochs = await self._writer.call(lock)
+        # The session may have been lost since it answered: then so are its locks.
+        if epochs and session == self._writer.session:
             self._writer.epochs.update(epochs)
             self._shards.change(self._shards.owned.union(epochs), epochs)
             logger.info("node.shards_changed", extra={"taken": len(epochs), "owned": len(self._shards.owned)})

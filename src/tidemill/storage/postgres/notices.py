@@ -12,11 +12,13 @@ import orjson
 
 from tidemill.errors import StorageError
 from tidemill.storage.postgres.connection import LOST, connect
+from tidemill.storage.postgres.queries import QUERIES
 from tidemill.storage.postgres.transaction import CHANNEL
 
 __all__ = ["Notices"]
 
 _LOOK_SECONDS = 1.0
+_ANSWER_SECONDS = 3.0
 
 
 class Notices:
@@ -52,12 +54,31 @@ class Notices:
         while not self._closing:
             if self._connection is None or self._connection.is_closed():
                 with contextlib.suppress(*LOST, asyncpg.PostgresError, TimeoutError):
-                    self._connection = await connect(self._url)
-                    await self._connection.add_listener(CHANNEL, self._received)
+                    self._connection = await self._listen()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), _LOOK_SECONDS)
+            await self._check()
             with contextlib.suppress(StorageError):
                 await self._look()
+
+    async def _check(self) -> None:
+        """Find out about a connection that was cut without a word: it would listen for ever and hear nothing."""
+        connection = self._connection
+        if self._closing or connection is None or connection.is_closed():
+            return
+        try:
+            await connection.execute(QUERIES["session"], timeout=_ANSWER_SECONDS)
+        except (*LOST, asyncpg.PostgresError, TimeoutError):
+            connection.terminate()
+
+    async def _listen(self) -> asyncpg.Connection:
+        connection = await connect(self._url)
+        try:
+            await connection.add_listener(CHANNEL, self._received)
+        except BaseException:  # it is there and hears nothing
+            connection.terminate()
+            raise
+        return connection
 
     def _received(self, connection: Any, session: int, channel: str, payload: object) -> None:
         if session == self._own_session():

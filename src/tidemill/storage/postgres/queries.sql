@@ -1,7 +1,7 @@
 -- insert_event: append an event at the position the writer gave it
 INSERT INTO events (position, key, digest, received_at, type, source, body) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bigint[], $5::text[], $6::text[], $7::bytea[]);
--- insert_file: remember an announced file version
-INSERT INTO files (source, path, inode, size, mtime_ns, digest) SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]);
+-- insert_file: remember an announced file version; another node may have announced it just now
+INSERT INTO files (source, path, inode, size, mtime_ns, digest) SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) ON CONFLICT DO NOTHING;
 -- insert_dead_letter: keep what could not go on; handed in again after a lost answer it is there already
 INSERT INTO dead_letters (id, at, stage, code, detail, origin, coordinates, body, position) SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bytea[], $9::bigint[]) ON CONFLICT DO NOTHING;
 -- insert_disposition: say what became of an event for a trigger
@@ -112,3 +112,5 @@ SELECT pg_advisory_unlock($1::int, shard) FROM unnest($2::int[]) AS shard;
 UPDATE shards SET epoch = epoch + 1, node = $2 WHERE shard = ANY($1::int[]) RETURNING shard, epoch;
 -- node_views: every node with the number of shards that it owns
 SELECT node, url, (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND objsubid = 2 AND pid = nodes.session), draining, extract(epoch FROM clock_timestamp() - seen_at)::float8, load FROM nodes ORDER BY node;
+-- session: whether the session is there
+SELECT 1;

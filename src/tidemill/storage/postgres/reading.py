@@ -21,7 +21,9 @@ class Reading:
         self._pool = pool
 
     async def fetch(self, query: str, *values: Any) -> list[asyncpg.Record]:
-        """All rows."""
+        """All rows; none for a text with NUL, which no stored text holds."""
+        if any(type(value) is str and "\0" in value for value in values):
+            return []
         try:
             rows: list[asyncpg.Record] = await self._pool.fetch(query, *values)
         except (*LOST, asyncpg.PostgresError, TimeoutError) as error:

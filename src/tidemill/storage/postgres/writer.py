@@ -10,7 +10,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -18,7 +20,8 @@ import asyncpg
 
 from tidemill.errors import CursorMoved, ShardLost, StorageError, StoreUnavailable
 from tidemill.storage.commit import AppendJob, Commit, Job, RecordJob, RouteJob
-from tidemill.storage.postgres.connection import LOST, connect, translate
+from tidemill.storage.postgres.connection import AILING, LOST, connect, translate
+from tidemill.storage.postgres.queries import QUERIES
 from tidemill.storage.postgres.transaction import transact
 
 __all__ = ["Writer"]
@@ -29,8 +32,11 @@ R = TypeVar("R")
 
 _COMMIT_ROWS = 8192
 _RECONNECT_SECONDS = 0.2
+_CLOSE_SECONDS = 5.0
 #: Tries of a commit that the database broke off because of another one.
 _CONFLICT_TRIES = 5
+#: An answer that took longer than this may lie here since before we were stopped: others may have our shards by now.
+_DOUBT_SECONDS = 1.0
 #: Short names of runs kept in memory.
 _KEPT_NUMBERS = 50_000
 
@@ -107,7 +113,8 @@ class Writer:
         self._wake()
         await self._task
         if self._connection is not None:
-            await self._connection.close()
+            with contextlib.suppress(*LOST, TimeoutError):  # a server that does not answer ends it later
+                await self._connection.close(timeout=_CLOSE_SECONDS)
 
     async def abandon(self) -> None:
         """Drop what was handed in and cut the session, as a crash would."""
@@ -135,7 +142,10 @@ class Writer:
         connection.terminate()
         self.epochs = {}
         logger.error("store.session_lost")
-        self._on_lost()
+        try:
+            self._on_lost()
+        except Exception as error:  # a listener's mistake must not end the writer
+            logger.exception("store.commit_failed", extra={"error": repr(error)})
 
     async def _connect(self) -> bool:
         try:
@@ -209,6 +219,10 @@ class Writer:
             _settle(future, translate(error))
         except (asyncpg.PostgresError, StorageError) as error:
             _settle(future, translate(error))
+        except Exception as error:  # a mistake of its caller's, who must see it; the writer goes on
+            if connection.is_in_transaction():
+                self._lose()
+            _settle(future, error)
 
     async def _write_or_fail(self, jobs: list[Job]) -> list[Any]:
         try:
@@ -241,6 +255,7 @@ class Writer:
             connection = self._connection
             if connection is None:
                 return [StoreUnavailable("the session was lost; try again")] * len(jobs)
+            begun = time.monotonic()
             try:
                 answers, commit = await transact(connection, jobs, self._numbers, self._probe)
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
@@ -249,6 +264,8 @@ class Writer:
             except (*LOST, TimeoutError) as error:
                 self._lose()
                 return [translate(error)] * len(jobs)
+            except AILING as error:
+                return [translate(error)] * len(jobs)
             except (asyncpg.PostgresError, ValueError, TypeError) as error:  # something in one of the jobs
                 return await self._one_by_one(jobs, error)
             except Exception as error:  # whether it was committed nobody knows
@@ -256,6 +273,8 @@ class Writer:
                 self._lose()
                 return [translate(error)] * len(jobs)
             else:
+                if time.monotonic() - begun > _DOUBT_SECONDS:
+                    await self._make_sure(connection)
                 self._adopt(commit)
                 done = [
                     job
@@ -265,6 +284,14 @@ class Writer:
                 self._publish(commit, done)
                 return answers
         raise AssertionError
+
+    async def _make_sure(self, connection: asyncpg.Connection) -> None:
+        """Ask whether the session is still there; if not, lose it before anybody acts on what was committed."""
+        try:
+            await connection.execute(QUERIES["session"])
+        except (*LOST, asyncpg.PostgresError, TimeoutError):
+            if connection is self._connection:
+                self._lose()
 
     async def _one_by_one(self, jobs: list[Job], cause: Exception) -> list[Any]:
         """One job cannot be written: find it, and commit the others."""
