@@ -1,10 +1,11 @@
-# The example project, served. Your own: `COPY` its folders over those below /srv/project.
+# The example project, served, with what nodes of a fleet and workers of a Ray cluster need.
+# Your own: `COPY` its folders over those below /srv/project.
 
 FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-RUN python -m venv /opt/tidemill && /opt/tidemill/bin/pip install --no-cache-dir .
+RUN python -m venv /opt/tidemill && /opt/tidemill/bin/pip install --no-cache-dir '.[postgres,ray]'
 
 FROM python:3.11.13-slim-bookworm
 RUN groupadd --system --gid 10001 tidemill \
