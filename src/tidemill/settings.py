@@ -108,6 +108,42 @@ class Settings(pydantic_settings.BaseSettings):
         None, description="Brokers as host:port,host:port; Kafka sources and sinks are off without it."
     )
 
+    # clusters
+    ray_address: str | None = Field(
+        None,
+        description='Ray cluster for tasks with executor="ray": HOST:PORT, ray://HOST:PORT or auto; off without it.',
+    )
+    ray_max_running_tasks: int = Field(
+        256, ge=1, description="Task attempts that this process has at once in the Ray cluster."
+    )
+    ray_pack_actors: int = Field(
+        2, ge=0, description="Warm Ray actors for small idempotent tasks; 0 makes each attempt a call of its own."
+    )
+    ray_pack_size: int = Field(50, ge=1, description="Most attempts in one call of a warm Ray actor.")
+    dask_address: str | None = Field(
+        None,
+        description='Dask scheduler for tasks with executor="dask", such as tcp://HOST:8786; off without it.',
+    )
+    dask_max_running_tasks: int = Field(
+        256, ge=1, description="Task attempts that this process has at once in the Dask cluster."
+    )
+    cluster_wait_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="Time a request that no machine of the cluster can satisfy waits for the cluster to grow, in "
+        "seconds; 0 fails the task at once.",
+    )
+    claim_check_url: str | None = Field(
+        None,
+        description="Where large results of tasks on a cluster are kept (fsspec URL such as file:///mnt/results or "
+        "s3://bucket/results), reachable from all nodes and workers.",
+    )
+    claim_check_bytes: int = Field(
+        64 << 10,
+        ge=1,
+        description="Size above which a result goes to claim_check_url, as JSON, in bytes.",
+    )
+
     # telling
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

@@ -31,6 +31,7 @@ __all__ = [
     "compile_tree",
     "resolve",
     "resolve_output",
+    "result_indexes",
 ]
 
 #: Results of finished tasks by the tasks' index.
@@ -87,6 +88,21 @@ def resolve_output(dag: Dag, results: Results, parameters: Mapping[str, Any]) ->
     """
     resolver = compile_tree(dag.output)
     return dag.output if resolver is None else resolver(results, parameters)
+
+
+def result_indexes(tree: Any) -> tuple[int, ...]:
+    """Indexes of the results that `tree` refers to, in order."""
+    found: set[int] = set()
+    pending = [tree]
+    while pending:
+        match pending.pop():
+            case ResultRef(index=index):
+                found.add(index)
+            case list() | tuple() as items:
+                pending.extend(items)
+            case dict() as values:
+                pending.extend(values.values())
+    return tuple(sorted(found))
 
 
 def compile_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Binder | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, overload
 
 from tidemill.dag.declaration import DagDefinition
 from tidemill.dag.options import DagOptions, TaskOptions
+from tidemill.dag.resources import Environment
 from tidemill.dag.retry import Retry
 from tidemill.dag.task import Task
 
@@ -28,6 +29,13 @@ def task(
     timeout: timedelta | float | None = None,
     execution_timeout: timedelta | float | None = None,
     depends_on: Any = None,
+    executor: str | None = None,
+    cpu: float | None = None,
+    memory: int | str | None = None,
+    gpu: float | None = None,
+    resources: Mapping[str, float] | None = None,
+    environment: Environment | None = None,
+    idempotent: bool | None = None,
 ) -> Callable[[Callable[..., Any]], Task]: ...
 
 
@@ -42,6 +50,13 @@ def task(
     timeout: timedelta | float | None = None,
     execution_timeout: timedelta | float | None = None,
     depends_on: Any = None,
+    executor: str | None = None,
+    cpu: float | None = None,
+    memory: int | str | None = None,
+    gpu: float | None = None,
+    resources: Mapping[str, float] | None = None,
+    environment: Environment | None = None,
+    idempotent: bool | None = None,
 ) -> Task | Callable[[Callable[..., Any]], Task]:
     """Make a task of a coroutine function (run in the event loop) or a plain function (run in a thread).
 
@@ -49,6 +64,11 @@ def task(
     same and more. `retry_delay` and `timeout` (also written `execution_timeout`) are timedeltas or seconds;
     `timeout` limits one attempt. `depends_on` lists task ids, tasks or outputs that must succeed first
     without passing a result.
+
+    `executor` is "loop" (coroutine functions), "thread" (plain ones), "ray" or "dask" (both). What follows asks
+    something of a cluster's machine: processors, memory (bytes or "2GiB"), GPUs, `resources` that the cluster names
+    itself, and an `environment` (`{"env_vars": {...}, "pip": [...]}`). `idempotent` says that calling the task twice
+    does no harm: small ones of these share a worker and cost far less.
     """
     options = TaskOptions(
         task_id=task_id,
@@ -58,6 +78,13 @@ def task(
         timeout=timeout,
         execution_timeout=execution_timeout,
         depends_on=depends_on,
+        executor=executor,
+        cpu=cpu,
+        memory=memory,
+        gpu=gpu,
+        resources=resources,
+        environment=environment,
+        idempotent=idempotent,
     )
     if function is not None:
         return Task(function, options)

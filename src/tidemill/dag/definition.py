@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from tidemill.dag.resources import NO_RESOURCES, Resources
 from tidemill.dag.retry import Retry
 
 __all__ = ["Dag", "Schedule", "TaskNode"]
@@ -43,6 +44,12 @@ class TaskNode:
     downstream: tuple[int, ...]
     retry: Retry
     timeout: timedelta | None = None
+    #: What it asks of the machine that runs it.
+    resources: Resources = NO_RESOURCES
+    #: Its executor makes the arguments: it runs elsewhere, or takes results that may be kept elsewhere.
+    is_deferred: bool = False
+    #: Indexes of the results that the arguments refer to, where they are deferred.
+    reads: tuple[int, ...] = ()
     #: `binding.resolve`, compiled for this task; None when nothing needs to be made.
     bind: Callable[[Any, Mapping[str, Any]], tuple[tuple[Any, ...], Mapping[str, Any]]] | None = field(
         default=None, repr=False, compare=False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from tidemill.dag import binding
 from tidemill.dag.definition import TaskNode
 from tidemill.dag.handles import Output, Parameter, name_of, path_of
 from tidemill.dag.recording import Call
+from tidemill.dag.resources import LOCAL_EXECUTORS, NO_RESOURCES
 from tidemill.dag.retry import Retry
 
 __all__ = ["number", "refer", "version_of"]
@@ -28,10 +30,19 @@ def number(
     for new, found in enumerate(sources):
         for source in found:
             targets[source].append(new)
-    return tuple(
-        _node(calls[old], index, upstream=sources[new], downstream=tuple(targets[new]), default=default)
-        for new, old in enumerate(order)
-    )
+    nodes: list[TaskNode] = []
+    for new, old in enumerate(order):
+        node = _node(
+            calls[old], index, upstream=sources[new], downstream=tuple(targets[new]), default=default
+        )
+        if _is_remote(node) or any(_is_remote(nodes[one]) for one in node.upstream):
+            node = replace(node, is_deferred=True, reads=binding.result_indexes((node.args, node.kwargs)))
+        nodes.append(node)
+    return tuple(nodes)
+
+
+def _is_remote(node: TaskNode) -> bool:
+    return node.executor not in LOCAL_EXECUTORS
 
 
 def _node(
@@ -50,7 +61,7 @@ def _node(
         index=index[call],
         function=task.function,
         is_coroutine=task.is_coroutine,
-        executor="loop" if task.is_coroutine else "thread",
+        executor=task.options.executor_for(is_coroutine=task.is_coroutine),
         context_parameter=task.context_parameters[0] if task.context_parameters else None,
         args=args,
         kwargs=kwargs,
@@ -59,6 +70,7 @@ def _node(
         downstream=downstream,
         retry=task.options.retry_policy(default),
         timeout=task.options.time_limit(),
+        resources=task.options.request().made(),
         bind=bind,
     )
 
@@ -90,6 +102,7 @@ def version_of(source: str, nodes: Sequence[TaskNode]) -> str:
             repr(node.retry),
             repr(node.timeout),
             _references((node.args, node.kwargs)),
+            *_placement(node),
         )
         for node in nodes
     ]
@@ -97,6 +110,13 @@ def version_of(source: str, nodes: Sequence[TaskNode]) -> str:
     digest.update(b"\0")
     digest.update(orjson.dumps(shape))
     return digest.hexdigest()[:12]
+
+
+def _placement(node: TaskNode) -> tuple[str, ...]:
+    """Where a task runs, when it says so: graphs that say nothing keep the versions they always had."""
+    if node.executor == ("loop" if node.is_coroutine else "thread") and node.resources == NO_RESOURCES:
+        return ()
+    return (node.executor, repr(node.resources))
 
 
 def _references(tree: Any) -> Any:

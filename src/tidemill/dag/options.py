@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from tidemill.dag.resources import EXECUTORS, ResourceOptions
 from tidemill.dag.retry import Retry
 
 __all__ = ["DagOptions", "TaskOptions", "check_id"]
@@ -40,6 +41,15 @@ class TaskOptions:
     execution_timeout: timedelta | float | None = None
     #: Task ids, tasks or outputs.
     depends_on: Any = None
+    #: Name of an executor; the function's kind decides when none is given.
+    executor: str | None = None
+    cpu: float | None = None
+    #: Bytes, or a text with a unit.
+    memory: int | str | None = None
+    gpu: float | None = None
+    resources: Any = None
+    environment: Any = None
+    idempotent: bool | None = None
 
     def override(self, **given: Any) -> TaskOptions:
         """These options with those of `given` that are not None; one wording replaces the other."""
@@ -65,6 +75,33 @@ class TaskOptions:
     def time_limit(self) -> timedelta | None:
         """How long one attempt may take."""
         return _duration(self.execution_timeout if self.timeout is None else self.timeout)
+
+    def executor_for(self, *, is_coroutine: bool) -> str:
+        """Name of the executor that runs the attempts."""
+        return self.executor or ("loop" if is_coroutine else "thread")
+
+    def request(self) -> ResourceOptions:
+        """What is asked of the machine."""
+        return ResourceOptions(
+            cpu=self.cpu,
+            memory=self.memory,
+            gpu=self.gpu,
+            resources=self.resources,
+            environment=self.environment,
+            idempotent=self.idempotent,
+        )
+
+    def executor_problems(self, *, is_coroutine: bool) -> Iterator[str]:
+        """What is wrong with where and with what a function of this kind is to run."""
+        if self.executor is not None and self.executor not in EXECUTORS:
+            names = ", ".join(EXECUTORS)
+            yield f"executor must be one of {names}, not {_shorten(self.executor)}"
+            return
+        if self.executor == "thread" and is_coroutine:
+            yield 'executor="thread" runs plain functions; write def instead of async def'
+        if self.executor == "loop" and not is_coroutine:
+            yield 'executor="loop" runs coroutine functions; write async def instead of def'
+        yield from self.request().problems(self.executor_for(is_coroutine=is_coroutine))
 
     def retry_policy(self, default: Retry) -> Retry:
         """How failed attempts are tried again, `default` where nothing was written."""

@@ -53,6 +53,13 @@ class Task:
         timeout: Any = None,
         execution_timeout: Any = None,
         depends_on: Any = None,
+        executor: str | None = None,
+        cpu: float | None = None,
+        memory: int | str | None = None,
+        gpu: float | None = None,
+        resources: Any = None,
+        environment: Any = None,
+        idempotent: bool | None = None,
     ) -> Task:
         """The same task with other options; what is not given stays."""
         options = self.options.override(
@@ -63,6 +70,13 @@ class Task:
             timeout=timeout,
             execution_timeout=execution_timeout,
             depends_on=depends_on,
+            executor=executor,
+            cpu=cpu,
+            memory=memory,
+            gpu=gpu,
+            resources=resources,
+            environment=environment,
+            idempotent=idempotent,
         )
         return Task(self.function, options)
 
@@ -109,6 +123,7 @@ class Task:
     def problems(self) -> Iterator[str]:
         """Everything that is wrong with this task, whichever DAG it is in."""
         yield from self.options.problems()
+        yield from self.options.executor_problems(is_coroutine=self.is_coroutine)
         try:
             inspect.signature(self.function)
         except ValueError:

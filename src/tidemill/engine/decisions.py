@@ -51,12 +51,17 @@ class Decisions:
         self.live: dict[str, LiveRun] = {}
         #: Runs with records that were not handed to the store yet.
         self.touched: list[LiveRun] = []
-        #: Requests whose answer is in those records.
-        self.answered: list[int] = []
+        #: Requests whose answer is in those records, each with the run that it changes.
+        self.answered: list[tuple[int, LiveRun | None]] = []
         #: Attempts to be stopped: (live run, task).
         self.stops: list[tuple[LiveRun, int]] = []
         #: By `TaskNode.executor`.
-        self.slots = {"loop": Slots(settings.max_running_tasks), "thread": Slots(settings.thread_workers)}
+        self.slots = {
+            "loop": Slots(settings.max_running_tasks),
+            "thread": Slots(settings.thread_workers),
+            "ray": Slots(settings.ray_max_running_tasks),
+            "dask": Slots(settings.dask_max_running_tasks),
+        }
         self.draining = False
         self._store = store
         self._dags = dags
@@ -78,23 +83,29 @@ class Decisions:
         await self.take_over(self._shards.owned)
 
     async def take_over(self, gained: frozenset[int]) -> list[LiveRun]:
-        """Read back the live runs of these shards and look for what is queued in them; the runs that were read."""
+        """Read back the live runs of these shards and look for what is queued in them; the runs that are live now."""
         shards = gained if self._shards.shared else None
+        epochs = {shard: self._shards.epoch(shard) for shard in gained}
         now = self._clock.now_us()
         found: list[LiveRun] = []
+        entered: list[LiveRun] = []
         if gained:
             found = await recover(self._store, self._versions, now, self._settings.max_recoveries, shards)
         for live in found:
-            if live.run_id in self.live or live.run.shard not in self._shards.owned:
+            shard = live.run.shard
+            if live.run_id in self.live or shard not in self._shards.owned:
                 continue
+            if self._shards.epoch(shard) != epochs.get(shard, 0):
+                continue  # another node may have gone on with it since it was read: it is read once more
             self._enter(live)
+            entered.append(live)
             if live.records:
                 self.touched.append(live)
             self.queue_ready(live)
         await self._backlog.look_back()
-        if found:
-            logger.info("run.recovered", extra={"runs": len(found)})
-        return found
+        if entered:
+            logger.info("run.recovered", extra={"runs": len(entered)})
+        return entered
 
     def drop(self, lost: frozenset[int]) -> list[LiveRun]:
         """Forget the runs of these shards: another node may work on them already. The runs that were live."""
@@ -286,20 +297,26 @@ class Decisions:
     # ── requests ──
 
     async def carry_out_requests(self) -> None:
-        """Cancel what somebody asked to cancel."""
+        """Cancel what somebody asked to cancel; what is about a run that is not ours, or not read back yet, stays."""
         for request in await self._store.runs.requests(self._shards.filter):
-            if request.id in self.answered:
+            if any(request.id == answered for answered, _ in self.answered):
                 continue
             live = None
             if request.kind == "cancel":
                 live = self.live.get(request.run_id) or await self._queued(request.run_id)
+                if live is None and await self._is_open(request.run_id):
+                    continue
             if live is not None:
                 at = self._touch(live, self._clock.now_us())
                 stops = decide.cancel(live.state, request.by, at, live.records)
                 if not live.records:
                     self.touched.remove(live)
                 self.stops.extend((live, index) for index in stops)
-            self.answered.append(request.id)
+            self.answered.append((request.id, live))
+
+    async def _is_open(self, run_id: str) -> bool:
+        run = await self._store.runs.get(run_id)
+        return run is not None and run.ended_at is None
 
     async def _queued(self, run_id: str) -> LiveRun | None:
         run = await self._store.runs.get(run_id)

@@ -42,6 +42,8 @@ _MESSAGE = 4096
 
 #: A run, its row on its way to the disk, and the tasks that start or wait for their retry when it is there.
 _Flight = list[tuple[LiveRun, Recorded, list[int], list[int]]]
+#: Requests whose answer is in such rows, each with its run.
+_Answered = Sequence[tuple[int, LiveRun | None]]
 
 
 class Engine:
@@ -192,6 +194,7 @@ class Engine:
             return
         for live in found:
             self._set_timers(live, list(live.state.retry_at))
+        self._requests = True  # what was asked of these runs meanwhile
 
     @property
     def busy_shards(self) -> frozenset[int]:
@@ -270,7 +273,7 @@ class Engine:
         return live, row, starting, retrying
 
     async def _fly(
-        self, flight: _Flight, answered: Sequence[int], stops: Sequence[tuple[LiveRun, int]]
+        self, flight: _Flight, answered: _Answered, stops: Sequence[tuple[LiveRun, int]]
     ) -> None:
         try:
             await self._commit(flight, answered)
@@ -287,7 +290,7 @@ class Engine:
             self._failure = error
             self._notify()
 
-    async def _commit(self, flight: _Flight, answered: Sequence[int]) -> None:
+    async def _commit(self, flight: _Flight, answered: _Answered) -> None:
         failures = 0
         shared = self._store.shards.shared
         going = [(live, row) for live, row, _, _ in flight]
@@ -301,8 +304,9 @@ class Engine:
                     fence = {(live.run.shard, live.epoch) for live, _ in going} if shared else None
                     await self._store.runs.record(rows, fence=fence)
                     rows = []
-                if answered:
-                    await self._store.runs.answer(answered)
+                # Answers that went with a lost shard are its next owner's to give.
+                if given := [request for request, live in answered if live is None or not live.dropped]:
+                    await self._store.runs.answer(given)
                 return
             except CursorMoved:
                 # Either an earlier try was committed and its answer lost, or somebody else writes these runs.
@@ -310,7 +314,8 @@ class Engine:
                     raise
                 rows = []
             except ShardLost as error:
-                going = [(live, row) for live, row in going if live.run.shard not in error.shards]
+                for live, _ in going:
+                    live.dropped |= live.run.shard in error.shards
             except StoreUnavailable:
                 failures += 1
                 await self._clock.sleep(pause_after(failures))

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from tidemill.clock import Wakeup
 from tidemill.dag.binding import resolve
-from tidemill.dag.context import Context
 from tidemill.dag.definition import Dag
 from tidemill.dag.parameters import Parameters
 from tidemill.events.event import Event
-from tidemill.events.lifecycle import Type
-from tidemill.runs.attempts import Attempt
+from tidemill.runs.arguments import make_context
+from tidemill.runs.attempts import Attempt, Inputs
 from tidemill.runs.output import Results
 from tidemill.runs.records import Record
 from tidemill.runs.state import RunPhase, RunState
@@ -78,32 +76,23 @@ class LiveRun:
         Raises what the resolution raises (a path that a result does not have): the attempt failed.
         """
         node = self.dag.tasks[index]
+        if node.is_deferred:
+            inputs = Inputs(self.state.results, self.run.parameters, self.event)
+            return Attempt(self.run_id, self.dag, node, self.state.attempts[index], (), {}, inputs)
         args, kwargs = node.args, node.kwargs
         if node.has_references:
             args, kwargs = resolve(node, self._results, self.parameters)
         if node.context_parameter is not None:
-            kwargs = {**kwargs, node.context_parameter: self._context(node.task_id, index)}
+            context = make_context(
+                self.run_id,
+                self.dag,
+                task_id=node.task_id,
+                number=self.state.attempts[index],
+                parameters=self.parameters,
+                event=self.event,
+            )
+            kwargs = {**kwargs, node.context_parameter: context}
         return Attempt(self.run_id, self.dag, node, self.state.attempts[index], args, kwargs)
-
-    def _context(self, task_id: str, index: int) -> Context:
-        return Context(
-            run_id=self.run_id,
-            dag_id=self.dag.dag_id,
-            task_id=task_id,
-            attempt=self.state.attempts[index],
-            idempotency_key=f"{self.run_id}/{task_id}",
-            event=self.event,
-            parameters=self.parameters,
-            **_interval(self.event),
-        )
-
-
-def _interval(event: Event | None) -> dict[str, datetime]:
-    """The scheduled interval that a tick stands for."""
-    if event is None or event.type != Type.SCHEDULE_TICK:
-        return {}
-    names = ("scheduled_at", "interval_start", "interval_end")
-    return {name: datetime.fromisoformat(event.data[name]) for name in names}
 
 
 def empty_dag(run: NewRun | RunSummary) -> Dag:

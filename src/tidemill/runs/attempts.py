@@ -11,8 +11,21 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from tidemill.dag.definition import Dag, TaskNode
+from tidemill.events.event import Event
 
-__all__ = ["Attempt", "Executor", "Outcome", "OutcomeKind"]
+__all__ = ["Attempt", "Executor", "Inputs", "Outcome", "OutcomeKind"]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What the arguments of a deferred task are made of; see `arguments.make_arguments`."""
+
+    #: JSON texts of results by index. The run goes on changing it: take what is needed in `start`.
+    results: Mapping[int, bytes]
+    #: JSON text.
+    parameters: bytes
+    #: The event that started the run, where a task of the DAG asks for its context.
+    event: Event | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +40,8 @@ class Attempt:
     number: int
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    #: For a deferred task, in place of `args` and `kwargs`, which are empty then.
+    inputs: Inputs | None = None
 
 
 class OutcomeKind(StrEnum):

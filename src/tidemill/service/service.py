@@ -22,8 +22,7 @@ from tidemill.api.auth import check_exposure
 from tidemill.api.parts import Parts
 from tidemill.clock import Clock, SystemClock
 from tidemill.engine.engine import Engine
-from tidemill.executors.loop import LoopExecutor
-from tidemill.executors.thread import ThreadExecutor
+from tidemill.executors.build import build_executors
 from tidemill.project.load import load
 from tidemill.project.model import Subscription
 from tidemill.routing.router import Router
@@ -129,12 +128,14 @@ class Service:
     async def _build(self, listener: Any) -> None:
         settings, clock, store, project = self.settings, self._clock, self.store, self.project
         self.metrics = Metrics()
-        self._executors: Mapping[str, Executor] = {
-            "loop": LoopExecutor(max_result_bytes=settings.max_result_bytes),
-            "thread": ThreadExecutor(
-                workers=settings.thread_workers, max_result_bytes=settings.max_result_bytes
+        self._executors: Mapping[str, Executor] = await build_executors(
+            settings,
+            project.dags,
+            root=project.root,
+            observe=lambda executor, dag, seconds: self.metrics.worker_seconds.labels(executor, dag).inc(
+                seconds
             ),
-        }
+        )
         self._engine = Engine(
             store,
             project.dags,
@@ -256,6 +257,8 @@ class Service:
         """Stop everything in order: what was accepted is on disk, running tasks get `drain_seconds` to end."""
         begun = time.monotonic()
         self.ask_to_stop()
+        if self._membership is not None:
+            self._membership.retire()
         self._server.stop()
         await self._keyed.stop("source ")
         await self._end(*(name for name in self._tasks if name.startswith("source ")))

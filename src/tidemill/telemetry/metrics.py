@@ -30,6 +30,10 @@ METRICS: dict[str, tuple[tuple[str, ...], str]] = {
         ("dag", "outcome"),
         "Task attempts that ended since the start: succeeded, failed (also by a timeout) or cancelled.",
     ),
+    "tidemill_worker_seconds_total": (
+        ("executor", "dag"),
+        "Seconds that workers of a cluster spent in tasks since the start.",
+    ),
     "tidemill_deliveries_total": (
         ("subscription", "outcome"),
         "Delivery attempts since the start: delivered, failed or dead_lettered.",
@@ -51,6 +55,8 @@ class Metrics:
         self._registry = CollectorRegistry(auto_describe=True)
         #: Labels `dag`, `outcome`; the engine counts.
         self.task_attempts = self._counter("tidemill_task_attempts_total")
+        #: Labels `executor`, `dag`; the executors of clusters count.
+        self.worker_seconds = self._counter("tidemill_worker_seconds_total")
         #: Labels `subscription`, `outcome`; the dispatcher counts.
         self.deliveries = self._counter("tidemill_deliveries_total")
         #: The API counts.

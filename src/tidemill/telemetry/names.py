@@ -64,6 +64,25 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
         "An attempt failed and is tried again.",
     ),
     LogEvent("task.failed", "WARNING", ("run_id", "task", "attempt", "error"), "A task failed for good."),
+    LogEvent(
+        "task.said",
+        "INFO",
+        ("run_id", "task", "attempt", "worker", "severity", "line"),
+        "A task on a cluster printed or logged a line; `severity` is its own level.",
+    ),
+    LogEvent(
+        "executor.failed",
+        "ERROR",
+        ("executor", "error"),
+        "Handing an attempt to a cluster met a mistake of ours; the attempt failed.",
+    ),
+    LogEvent(
+        "executor.unreachable",
+        "WARNING",
+        ("executor", "error"),
+        "A cluster has been gone for a minute; it is tried again.",
+    ),
+    LogEvent("executor.rejoined", "WARNING", ("executor",), "A cluster is there again."),
     LogEvent("store.commit_failed", "ERROR", ("error",), "A commit failed; whoever waited for it was told."),
     LogEvent(
         "store.session_lost",

@@ -34,6 +34,7 @@ from tidemill.errors import NotFound, TidemillError
 from tidemill.events import validate
 from tidemill.events.event import JSON, Event
 from tidemill.events.lifecycle import dag_requested, retry_requested
+from tidemill.executors.claimed import ClaimedExecutor
 from tidemill.executors.loop import LoopExecutor
 from tidemill.executors.thread import ThreadExecutor
 from tidemill.ids import new_id, run_id
@@ -44,6 +45,7 @@ from tidemill.settings import Settings
 from tidemill.storage.contract import Append, DeadLetter, Disposition, RunFilter, RunSummary
 from tidemill.storage.sqlite.store import SqliteStore, open_store
 from tidemill.telemetry.metrics import Metrics
+from tidemill.testing.by_kind import ByKind
 from tidemill.testing.clock import ManualClock
 from tidemill.testing.faults import CrashAt, Fault
 from tidemill.testing.project import make_project
@@ -365,12 +367,14 @@ class Harness:
         self._store = store
         settings = self._settings
         size = settings.max_result_bytes
-        self._executors = {
-            "loop": LoopExecutor(max_result_bytes=size, clock=self.clock),
-            "thread": ThreadExecutor(
-                workers=settings.thread_workers, max_result_bytes=size, clock=self.clock
+        local = {
+            "loop": ClaimedExecutor(LoopExecutor(max_result_bytes=size, clock=self.clock), None),
+            "thread": ClaimedExecutor(
+                ThreadExecutor(workers=settings.thread_workers, max_result_bytes=size, clock=self.clock), None
             ),
         }
+        # What would run on a cluster runs here, too.
+        self._executors = {**local, "ray": ByKind(**local), "dask": ByKind(**local)}
         self._engine_clock, self._router_clock = StageClock(self.clock), StageClock(self.clock)
         self._engine = Engine(
             store,

@@ -1,0 +1,104 @@
+"""Which executors a service has: the local ones, and each engine that a DAG names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tidemill.clock import Clock
+from tidemill.dag.definition import Dag
+from tidemill.errors import SettingsError
+from tidemill.executors.absent import AbsentExecutor
+from tidemill.executors.claimed import ClaimedExecutor
+from tidemill.executors.loop import LoopExecutor
+from tidemill.executors.remote.claims import Claims
+from tidemill.executors.remote.executor import Observe, RemoteExecutor
+from tidemill.executors.remote.request import Limits
+from tidemill.executors.thread import ThreadExecutor
+from tidemill.runs.attempts import Executor
+from tidemill.settings import Settings
+
+__all__ = ["build_executors"]
+
+
+async def build_executors(
+    settings: Settings,
+    dags: Mapping[str, Dag],
+    *,
+    root: Path | None = None,
+    clock: Clock | None = None,
+    observe: Observe | None = None,
+) -> dict[str, Executor]:
+    """One executor for every name that a task can give, connected.
+
+    Raises `SettingsError` when a DAG names an engine that is switched off, not installed or not there.
+    """
+    claims = None if settings.claim_check_url is None else Claims(settings.claim_check_url)
+    local: dict[str, Executor] = {
+        "loop": LoopExecutor(max_result_bytes=settings.max_result_bytes, clock=clock),
+        "thread": ThreadExecutor(
+            workers=settings.thread_workers, max_result_bytes=settings.max_result_bytes, clock=clock
+        ),
+    }
+    made: dict[str, Executor] = {name: ClaimedExecutor(inner, claims) for name, inner in local.items()}
+    try:
+        for name in ("ray", "dask"):
+            wanted = _naming(name, dags)
+            if wanted is None:
+                made[name] = AbsentExecutor(f'no DAG names executor="{name}" any more, so it was not started')
+                continue
+            remote = _remote(name, settings, wanted, root=root, clock=clock, observe=observe)
+            made[name] = remote
+            await remote.connect()
+    except BaseException:
+        for executor in made.values():
+            await executor.close()
+        raise
+    return made
+
+
+def _naming(executor: str, dags: Mapping[str, Dag]) -> str | None:
+    """The first DAG and task that name the executor."""
+    for dag in dags.values():
+        for node in dag.tasks:
+            if node.executor == executor:
+                return f"task {node.task_id!r} of DAG {dag.dag_id!r}"
+    return None
+
+
+def _remote(
+    name: str,
+    settings: Settings,
+    wanted: str,
+    *,
+    root: Path | None,
+    clock: Clock | None,
+    observe: Observe | None,
+) -> RemoteExecutor:
+    address = settings.ray_address if name == "ray" else settings.dask_address
+    if address is None:
+        raise SettingsError(f'{wanted} has executor="{name}", and {name}_address says of no cluster; set it')
+    limits = Limits(settings.max_result_bytes, settings.claim_check_url, settings.claim_check_bytes)
+    if name == "ray":
+        from tidemill.executors.remote.ray import RayExecutor
+
+        return RayExecutor(
+            address,
+            limits=limits,
+            root=root,
+            pack_actors=settings.ray_pack_actors,
+            pack_size=settings.ray_pack_size,
+            wait_seconds=settings.cluster_wait_seconds,
+            observe=observe,
+            clock=clock,
+        )
+    from tidemill.executors.remote.dask import DaskExecutor
+
+    return DaskExecutor(
+        address,
+        limits=limits,
+        root=root,
+        wait_seconds=settings.cluster_wait_seconds,
+        observe=observe,
+        clock=clock,
+    )
