@@ -117,7 +117,9 @@ class Settings(pydantic_settings.BaseSettings):
         256, ge=1, description="Task attempts that this process has at once in the Ray cluster."
     )
     ray_pack_actors: int = Field(
-        2, ge=0, description="Warm Ray actors for small idempotent tasks; 0 makes each attempt a call of its own."
+        2,
+        ge=0,
+        description="Warm Ray actors for small idempotent tasks; 0 makes each attempt a call of its own.",
     )
     ray_pack_size: int = Field(50, ge=1, description="Most attempts in one call of a warm Ray actor.")
     dask_address: str | None = Field(

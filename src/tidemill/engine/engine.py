@@ -272,9 +272,7 @@ class Engine:
             live.retrying = []
         return live, row, starting, retrying
 
-    async def _fly(
-        self, flight: _Flight, answered: _Answered, stops: Sequence[tuple[LiveRun, int]]
-    ) -> None:
+    async def _fly(self, flight: _Flight, answered: _Answered, stops: Sequence[tuple[LiveRun, int]]) -> None:
         try:
             await self._commit(flight, answered)
             self._flight = None

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tidemill.clock import Clock
 from tidemill.errors import StorageError
@@ -76,6 +76,8 @@ class FileSourceStage:
         announced are found again by the scan of the next start.
         """
         self._health.become(SourceState.STARTING)
+        with suppress(OSError):  # the first scan tries again and says what is wrong
+            self._spec.path.mkdir(parents=True, exist_ok=True)
         try:
             announced = await self._remember()
             logger.info("source.started", extra={"source": self.name, "kind": "files"})
