@@ -21,6 +21,10 @@ __all__ = ["Violation", "check"]
 
 #: Clocks of two processes on one machine agree to less than this, in microseconds.
 CLOCK_US = 5_000
+#: Records of one row share the time of its first: the last may have been decided while the commit before it was made.
+ROW_US = 1_000_000
+#: A process that was frozen finds out that its work is another one's within this time after it goes on.
+THAW_US = 1_000_000
 #: A signature's time may differ from the time of reception by this much, in seconds.
 SIGNATURE_SECONDS = 300
 COMPLETION_TYPES = {f"dev.tidemill.run.{state}.v1": state for state in FINAL}
@@ -214,11 +218,13 @@ def _check_effects(evidence: Evidence, folds: Mapping[str, Folded]) -> Found:
     for place, line in enumerate(evidence.effects):
         lines[line["run"], line["task"]].append((place, line))
     dags = {run.run_id: evidence.expected["dags"].get(run.dag, {}) for run in evidence.runs}
+    frozen = _sent(evidence, "frozen")
     for (run_id, task), executions in lines.items():
         if run_id not in folds:
             yield Violation("executed_without_record", f"{run_id}/{task}: there is no such run")
             continue
-        yield from _check_executions(folds[run_id], run_id, task, [line for _, line in executions])
+        in_time = [line for _, line in executions if not _is_thawed(folds[run_id], line, frozen)]
+        yield from _check_executions(folds[run_id], run_id, task, in_time)
         for above in dags[run_id].get(task, ()):
             before = [
                 place for place, line in lines.get((run_id, above), []) if _is_success(folds[run_id], line)
@@ -243,12 +249,31 @@ def _check_executions(folded: Folded, run_id: str, task: str, executions: Sequen
         allowed_at = folded.started.get((task, attempt))
         if allowed_at is None or at < allowed_at - CLOCK_US:
             yield Violation("executed_without_record", f"{run_id}/{task} attempt {attempt} at {at}")
-        if succeeded is not None and (attempt > succeeded[0] or at > succeeded[1] + CLOCK_US):
+        if succeeded is not None and _is_after(attempt, at, *succeeded):
             yield Violation("executed_after_success", f"{run_id}/{task}: {line}, succeeded {succeeded}")
         if at < folded.due.get((task, attempt), 0) - CLOCK_US:
             yield Violation("retried_early", f"{run_id}/{task} attempt {attempt} at {at}")
         if line["key"] != f"{run_id}/{task}":
             yield Violation("idempotency_key_changed", f"{run_id}/{task}: {line['key']}")
+
+
+def _is_thawed(folded: Folded, line: Line, frozen: Sequence[Line]) -> bool:
+    """Whether an attempt was recorded before its process was frozen, and began as soon as that went on.
+
+    Nobody can know that he was frozen between the two: such an attempt runs once more than it counts.
+    """
+    started = folded.started.get((line["task"], line["attempt"]))
+    return started is not None and any(
+        line["pid"] == one["pid"]
+        and started <= one["at"]
+        and one["until"] <= line["at"] <= one["until"] + THAW_US
+        for one in frozen
+    )
+
+
+def _is_after(attempt: int, at: int, succeeded: int, succeeded_at: int) -> bool:
+    """Whether an execution came after attempt `succeeded` had been recorded as the one that counts."""
+    return attempt > succeeded or at > succeeded_at + (ROW_US if attempt == succeeded else CLOCK_US)
 
 
 def _is_success(folded: Folded, line: Line) -> bool:

@@ -1,4 +1,4 @@
-"""What the acceptance tests share: topics of their own on the real broker."""
+"""What the acceptance tests share: topics of their own on the real broker, and each database in turn."""
 
 from __future__ import annotations
 
@@ -27,3 +27,12 @@ def make_topic(kafka: str) -> Callable[[], Awaitable[str]]:
         return topic
 
     return make
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def postgres(request: pytest.FixtureRequest) -> str | None:
+    """The address of an empty PostgreSQL database; None where state is kept in SQLite. The test runs with both."""
+    if request.param == "sqlite":
+        return None
+    url: str = request.getfixturevalue("postgres_url")
+    return url

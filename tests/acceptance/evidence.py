@@ -1,7 +1,9 @@
 """What is left when a service was killed and restarted: its database, and what the outside wrote down.
 
 Plain sqlite3 and JSON: nothing here or in the checker comes from the package under test, so that a mistake there
-cannot hide itself. The outside's files are JSON lines:
+cannot hide itself. What was kept in PostgreSQL is copied into a SQLite file first (see `databases`).
+
+The outside's files are JSON lines:
 
 - `effects.jsonl`: one line per execution of a task (run, task, attempt, pid, at), written by the tasks;
 - `sent.jsonl`: what the senders tried and what was acknowledged;
@@ -21,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Evidence", "Logged", "Row", "Run", "Story", "connect", "read_evidence", "read_lines"]
+__all__ = ["Evidence", "Line", "Logged", "Row", "Run", "Story", "connect", "read_evidence", "read_lines"]
 
 Line = Mapping[str, Any]
 
@@ -108,7 +110,7 @@ def read_lines(path: Path) -> list[Line]:
 
 
 def read_evidence(folder: Path, expected: Path) -> Evidence:
-    """The evidence below `folder`: the project's database in `project/`, and the outside's files."""
+    """The evidence below `folder`: the project's database (or its copy) in `project/`, and the outside's files."""
     with connect(folder / "project" / ".tidemill" / "tidemill.db") as database:
         cursors = dict(database.execute("SELECT name, value FROM cursors"))
         return Evidence(

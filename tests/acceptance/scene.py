@@ -1,21 +1,28 @@
-"""One scene: a project of its own, a receiver, a reader of the stream, senders, and the service between them."""
+"""One scene: a project of its own, a receiver, a reader of the stream, senders, and the service between them.
+
+The service is one process on SQLite, or any number of nodes on one PostgreSQL database: each has a copy of the
+project in a folder of its own (`project`, `project-2`, ...), all watch the same inbox, and who sends asks the nodes in
+turn.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import shutil
-import sqlite3
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.acceptance.checker import Violation, check
-from tests.acceptance.evidence import connect, read_evidence
-from tests.acceptance.notes import Notes
+from tests.acceptance.databases import Database, PostgresDatabase, SqliteDatabase
+from tests.acceptance.evidence import read_evidence
+from tests.acceptance.notes import Notes, now_us
 from tests.acceptance.receiver import Receiver, receiving
-from tests.acceptance.senders import Client, Files, Http, Jobs, Records, post_event
+from tests.acceptance.senders import Client, Files, Http, Jobs, Records, cancel_run, find_run, post_event
 from tests.acceptance.server import ServerProcess
 from tests.acceptance.stream import StreamReader
 from tests.acceptance.topic import completions_of, write_down
@@ -29,15 +36,15 @@ SETTLE_SECONDS = 60.0
 _MODES = ("structured", "binary", "batch", "webhook", "form")
 
 
-def copy_project(folder: Path, *, receiver_port: int, topic: str | None) -> None:
+def copy_project(folder: Path, *, inbox: Path, receiver_port: int, topic: str | None) -> None:
     """The project under test at `folder`, with this test's addresses in it."""
     shutil.copytree(HERE / "project", folder, ignore=shutil.ignore_patterns("__pycache__"))
     if topic is None:
         (folder / "triggers" / "topic.yaml").unlink()
     for path in (folder / "triggers").glob("*.yaml"):
-        text = path.read_text("utf-8").replace("TOPIC", topic or "unused")
+        text = path.read_text("utf-8").replace("TOPIC", topic or "unused").replace("INBOX", str(inbox))
         path.write_text(text.replace("RECEIVER_URL", f"http://127.0.0.1:{receiver_port}"), "utf-8")
-    (folder / "inbox" / "daily").mkdir(parents=True)
+    (inbox / "daily").mkdir(parents=True, exist_ok=True)
 
 
 @dataclass(slots=True)
@@ -73,7 +80,9 @@ class Scene:
         settings: Mapping[str, str],
         kafka: tuple[str, str] | None,
         *,
-        keep_alive: bool,
+        postgres: str | None,
+        nodes: int,
+        client: Callable[[Callable[[], str]], Client],
     ) -> None:
         self.folder = folder
         self.receiver = receiver
@@ -86,16 +95,37 @@ class Scene:
             "TIDEMILL_FILE_SCAN_SECONDS": "1",
             # Every run must live through all the kills; what kills is tried in a test of its own.
             "TIDEMILL_MAX_RECOVERIES": "1000",
+            # The databases that tests are given belong to this project.
+            "TIDEMILL_PROJECT_NAME": "tidemill",
+            **({"TIDEMILL_DATABASE": postgres} if postgres else {}),
             **({"TIDEMILL_KAFKA_BOOTSTRAP_SERVERS": kafka[0]} if kafka else {}),
             **settings,
         }
-        self.server = ServerProcess(folder / "project", folder / "server.log", environment)
-        self.client = Client(lambda: self.server.url, keep_alive=keep_alive)
-        self.stream = StreamReader(lambda: self.server.url, self._seen)
+        self.servers = [
+            ServerProcess(
+                node_folder(folder, number),
+                folder / f"server-{number}.log",
+                environment,
+                node=f"node-{number}",
+            )
+            for number in range(1, nodes + 1)
+        ]
+        self.state: Database = (
+            PostgresDatabase(postgres, self.database) if postgres else SqliteDatabase(self.database)
+        )
+        turns = itertools.cycle(self.servers)
+        self.client = client(lambda: next(turns).url)
+        self.stream = StreamReader(lambda: next(turns).url, self._seen)
         self._tasks: list[asyncio.Task[None]] = [asyncio.create_task(self.stream.run())]
 
     @property
+    def server(self) -> ServerProcess:
+        """The first node; the only one where nobody asked for more."""
+        return self.servers[0]
+
+    @property
     def database(self) -> Path:
+        """The SQLite file that evidence is read from."""
         return self.folder / "project" / ".tidemill" / "tidemill.db"
 
     def send(
@@ -111,7 +141,7 @@ class Scene:
         """Begin to send through every source that is named."""
         stop = asyncio.Event()
         http = [Http(mode, self.client, self._sent, seed=seed, pause=pause) for mode in modes]
-        inbox = Files(self.folder / "project" / "inbox", self._sent, pause=2 * pause) if files else None
+        inbox = Files(self.folder / "inbox", self._sent, pause=2 * pause) if files else None
         produced = Records(*self._kafka, self._sent, pause=pause) if self._kafka and records else None
         works = [sender.run(stop) for sender in (*http, inbox, produced) if sender is not None]
         if jobs:
@@ -124,6 +154,22 @@ class Scene:
         """Post one event that has no data; its position."""
         return await post_event(self.client, self._sent, kind=kind, name=name)
 
+    async def run_at(self, position: int) -> str:
+        """The run that routing makes of the event at `position`."""
+        return await find_run(self.client, position)
+
+    async def cancel(self, run: str) -> None:
+        """Ask for the end of a run."""
+        await cancel_run(self.client, self._sent, run)
+
+    async def freeze(self, server: ServerProcess, seconds: float) -> None:
+        """Stop a node without its knowing for so long."""
+        at = now_us()
+        server.suspend()
+        await asyncio.sleep(seconds)
+        self._sent.write(what="frozen", pid=server.pid, at=at, until=now_us())
+        server.resume()
+
     async def settle(self) -> None:
         """Return when everything that was sent has come to its end, or after `SETTLE_SECONDS` (the checker tells)."""
         self.receiver.is_moody = False
@@ -134,36 +180,35 @@ class Scene:
             for task in self._tasks:
                 if task.done():
                     task.result()
-            now = self._state()
+            now = await self._state()
             if now == previous and now[0] == self.stream.last and not any(now[1:4]):
                 return
             previous = now
 
-    def _state(self) -> tuple[int, ...]:
+    async def _state(self) -> tuple[int, ...]:
         """Head of the log; runs, deliveries and records that have not come to their end; what is there."""
         produced = (self.folder / "sent.jsonl").read_bytes().count(b'"what": "record"')
-        with connect(self.database) as database:
-            head, open_runs, pending, taken, *there = (
-                database.execute(query).fetchone()[0] for query in _STATE
-            )
+        head, open_runs, pending, taken, *there = await self.state.row(_STATE)
         return (head, open_runs, pending, produced - taken, *there)
 
     async def stop_and_check(self) -> list[Violation]:
-        """Stop in order, then let the checker look."""
+        """Stop every node in order, then let the checker look."""
         await self.stop_tasks()
         if self._kafka:
             notes = Notes(self.folder / "topic.jsonl")
             await write_down(self._kafka[0], completions_of(self._kafka[1]), notes)
             notes.close()
-        self.server.terminate()
-        code = await self.server.wait(40.0)
-        assert code == 0, f"a stop in order ended with {code}: {self.server.log_tail()}"
-        return self.check()
+        running = [server for server in self.servers if server.is_running]
+        for server in running:
+            server.terminate()
+        for server in running:
+            code = await server.wait(40.0)
+            assert code == 0, f"a stop in order ended with {code}: {server.log_tail()}"
+        return await self.check()
 
-    def check(self) -> list[Violation]:
+    async def check(self) -> list[Violation]:
         """What the checker finds; the service must have ended."""
-        with contextlib.closing(sqlite3.connect(self.database)) as database:
-            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        await self.state.save()
         return check(read_evidence(self.folder, EXPECTED), secret=SECRET)
 
     async def stop_tasks(self) -> None:
@@ -175,25 +220,29 @@ class Scene:
 
     async def close(self) -> None:
         """End everything that was started, by its own pid."""
-        self.server.kill()
+        for server in self.servers:
+            server.kill()
         await self.stop_tasks()
         await self.client.close()
         self._sent.close()
         self._seen.close()
 
 
-_STATE = (
-    "SELECT coalesce(max(position), 0) FROM events",
-    "SELECT count(*) FROM runs WHERE ended_at IS NULL",
-    "SELECT count(*) FROM deliveries WHERE state = 'pending'",
-    (
-        "SELECT (SELECT count(*) FROM events WHERE source LIKE '/kafka/%' OR source = '/acceptance/kafka')\n"
-        "     + (SELECT count(*) FROM dead_letters WHERE stage = 'kafka')"
-    ),
-    "SELECT count(*) FROM runs",
-    "SELECT count(*) FROM deliveries",
-    "SELECT count(*) FROM files",
-)
+_STATE = """SELECT
+    (SELECT coalesce(max(position), 0) FROM events),
+    (SELECT count(*) FROM runs WHERE ended_at IS NULL),
+    (SELECT count(*) FROM deliveries WHERE state = 'pending'),
+    (SELECT count(*) FROM events WHERE source LIKE '/kafka/%' OR source = '/acceptance/kafka')
+        + (SELECT count(*) FROM dead_letters WHERE stage = 'kafka'),
+    (SELECT count(*) FROM runs),
+    (SELECT count(*) FROM deliveries),
+    (SELECT count(*) FROM files)
+"""
+
+
+def node_folder(folder: Path, number: int) -> Path:
+    """The project folder of a node, counted from 1."""
+    return folder / ("project" if number == 1 else f"project-{number}")
 
 
 @contextlib.asynccontextmanager
@@ -202,17 +251,25 @@ async def staged(
     *,
     settings: Mapping[str, str] | None = None,
     kafka: tuple[str, str] | None = None,
+    postgres: str | None = None,
+    nodes: int = 1,
     keep_alive: bool = True,
+    answer_seconds: float = 10.0,
 ) -> AsyncIterator[Scene]:
-    """A scene below `folder`; `kafka` is (bootstrap servers, topic). Nothing of it is left running.
+    """A scene below `folder`; `kafka` is (bootstrap servers, topic), `postgres` the address of an empty database.
 
-    Without `keep_alive` each request has a connection of its own: then a connection that is closed without an answer
-    was never one that the server had merely kept open.
+    Nothing of it is left running. Without `keep_alive` each request has a connection of its own: then a connection that
+    is closed without an answer was never one that the server had merely kept open. Who got no answer within
+    `answer_seconds` asks again, and where there are more nodes the next one.
     """
     notes = Notes(folder / "received.jsonl")
+    topic = kafka[1] if kafka else None
+    client = partial(Client, keep_alive=keep_alive, answer_seconds=answer_seconds)
     async with receiving(notes) as receiver:
-        copy_project(folder / "project", receiver_port=receiver.port, topic=kafka[1] if kafka else None)
-        scene = Scene(folder, receiver, settings or {}, kafka, keep_alive=keep_alive)
+        for number in range(1, nodes + 1):
+            place = node_folder(folder, number)
+            copy_project(place, inbox=folder / "inbox", receiver_port=receiver.port, topic=topic)
+        scene = Scene(folder, receiver, settings or {}, kafka, postgres=postgres, nodes=nodes, client=client)
         try:
             yield scene
         finally:

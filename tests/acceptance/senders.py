@@ -20,7 +20,7 @@ import httpx
 from aiokafka import AIOKafkaProducer
 from tests.acceptance.notes import Notes
 
-__all__ = ["Client", "Files", "Http", "Jobs", "Records", "post_event"]
+__all__ = ["Client", "Files", "Http", "Jobs", "Records", "cancel_run", "find_run", "post_event"]
 
 _PAUSE_SECONDS = 0.05
 _BUSY = frozenset({429, 503, 507})
@@ -29,10 +29,11 @@ _BUSY = frozenset({429, 503, 507})
 class Client:
     """Asks until there is an answer."""
 
-    def __init__(self, url: Callable[[], str], *, keep_alive: bool) -> None:
+    def __init__(self, url: Callable[[], str], *, keep_alive: bool, answer_seconds: float = 10.0) -> None:
+        """`url` is asked before each try; who got no answer within `answer_seconds` tries again."""
         self._url = url
         limits = httpx.Limits(max_keepalive_connections=None if keep_alive else 0)
-        self._client = httpx.AsyncClient(timeout=10.0, trust_env=False, limits=limits)
+        self._client = httpx.AsyncClient(timeout=answer_seconds, trust_env=False, limits=limits)
         #: (status, code) of answers that asked to come again.
         self.busy: list[tuple[int, str]] = []
         #: Connections that broke in the middle of a request: no answer, or half of one.
@@ -68,6 +69,24 @@ async def post_event(client: Client, notes: Notes, *, kind: str, name: str) -> i
     notes.write(what="ack", source=event["source"], id=name, data=None, **answer.json())
     position: int = answer.json()["position"]
     return position
+
+
+async def find_run(client: Client, position: int) -> str:
+    """The run that routing makes of the event at `position`."""
+    while True:
+        answer = await client.ask("GET", "/api/v1/runs", params={"position": position})
+        assert answer.status_code == 200, answer.text
+        for run in answer.json()["items"]:
+            return str(run["id"])
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def cancel_run(client: Client, notes: Notes, run: str) -> None:
+    """Ask for the end of a run until that is acknowledged."""
+    answer = await client.ask("POST", f"/api/v1/runs/{run}/cancel")
+    # 409: an earlier request, whose answer was lost, has been carried out.
+    assert answer.status_code in (202, 409), answer.text
+    notes.write(what="cancel", run=run)
 
 
 class Http:
@@ -174,20 +193,7 @@ class Jobs:
 
     async def _start_and_cancel(self, name: str) -> None:
         position = await post_event(self._client, self._notes, kind="com.example.job", name=name)
-        run = await self._find_run(position)
-        answer = await self._client.ask("POST", f"/api/v1/runs/{run}/cancel")
-        # 409: an earlier request, whose answer was lost, has been carried out.
-        assert answer.status_code in (202, 409), answer.text
-        self._notes.write(what="cancel", run=run)
-
-    async def _find_run(self, position: int) -> str:
-        """The run that routing makes of the event at `position`."""
-        while True:
-            answer = await self._client.ask("GET", "/api/v1/runs", params={"position": position})
-            assert answer.status_code == 200, answer.text
-            for run in answer.json()["items"]:
-                return str(run["id"])
-            await asyncio.sleep(_PAUSE_SECONDS)
+        await cancel_run(self._client, self._notes, await find_run(self._client, position))
 
 
 class Files:

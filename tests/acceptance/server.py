@@ -28,10 +28,14 @@ START_SECONDS = 30.0
 class ServerProcess:
     """`tidemill serve` on a project, on whatever port is free."""
 
-    def __init__(self, project: Path, log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, project: Path, log: Path, environment: Mapping[str, str], *, node: str = "node-1"
+    ) -> None:
+        """`node` is what it is called among others on the same database."""
+        self.node = node
         self._project = project
         self._log = log
-        self._environment = {**os.environ, **environment}
+        self._environment = {**os.environ, **environment, "TIDEMILL_NODE_NAME": node}
         self._process: subprocess.Popen[bytes] | None = None
         #: Where the last one that came up answered.
         self.url = "http://127.0.0.1:9"
@@ -41,6 +45,11 @@ class ServerProcess:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process that has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     async def start(self, *, kill_at: str | None = None, may_die: bool = False) -> bool:
         """True when it is ready; False when it was killed before that, at its kill point or because it `may_die`."""
@@ -89,9 +98,21 @@ class ServerProcess:
 
     def kill(self) -> None:
         """End it as a crash would, wherever it stands; does nothing when it has ended."""
-        if self._process is not None and self._process.poll() is None:
+        if self.is_running and self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def suspend(self) -> None:
+        """Stop its clock: it does nothing and answers nobody, and knows nothing of it."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on where it stood."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def log(self) -> str:
+        """Everything it logged."""
+        return self._log.read_text("utf-8", "replace")
 
     def log_tail(self) -> str:
         """The end of what it logged."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.acceptance.doctor import Case, Lines
+from tests.acceptance.evidence import read_lines
 from tests.acceptance.scene import staged
 
 pytestmark = pytest.mark.acceptance
@@ -352,8 +353,30 @@ def test_checker_reports_damage(case: Case, damage: Callable[[Case], None]) -> N
     assert _DAMAGES[damage] in case.codes()
 
 
+def test_checker_forgives_the_attempt_that_a_freeze_came_before_and_no_other(case: Case) -> None:
+    def is_first(line: Any) -> bool:
+        return bool(line["task"] == "price" and line["attempt"] == 1 and line["run"] == retried)
+
+    lines = read_lines(case.folder / "effects.jsonl")
+    retried = next(line["run"] for line in lines if line["task"] == "price" and line["attempt"] == 2)
+    first = next(line for line in lines if is_first(line))
+    late = {**first, "at": first["at"] + 60_000_000}
+    frozen = {"what": "frozen", "pid": first["pid"], "at": first["at"], "until": late["at"] - 1000}
+    case.rewrite("effects", lambda lines: [*(line for line in lines if not is_first(line)), late])
+
+    found = case.codes()
+    case.rewrite("sent", lambda lines: [*lines, {**frozen, "pid": 0}])
+    found_of_another = case.codes()
+    case.rewrite("sent", lambda lines: [*lines, {**frozen, "at": first["at"] - 10_000_000}])
+    found_of_an_earlier_one = case.codes()
+    case.rewrite("sent", lambda lines: [*lines, frozen])
+
+    assert found == found_of_another == found_of_an_earlier_one == {"attempt_order", "executed_after_success"}
+    assert case.codes() == set()
+
+
 def test_checker_knows_nothing_of_the_package_under_test() -> None:
-    for name in ("checker.py", "evidence.py", "fold.py"):
+    for name in ("checker.py", "databases.py", "evidence.py", "fold.py"):
         lines = (Path(__file__).with_name(name)).read_text("utf-8").splitlines()
         imported = [line for line in lines if line.startswith(("import ", "from "))]
         assert imported

@@ -51,8 +51,10 @@ async def _kill_at(scene: Scene, load: Load, point: str) -> None:
     assert code == -signal.SIGKILL, f"{point} ended with {code}: {scene.server.log_tail()}"
 
 
-async def test_service_keeps_its_promises_when_killed_at_every_commit_point(tmp_path: Path) -> None:
-    async with staged(tmp_path) as scene:
+async def test_service_keeps_its_promises_when_killed_at_every_commit_point(
+    tmp_path: Path, postgres: str | None
+) -> None:
+    async with staged(tmp_path, postgres=postgres) as scene:
         load = scene.send()
 
         for point in _POINTS:
@@ -69,10 +71,10 @@ async def test_service_keeps_its_promises_when_killed_at_every_commit_point(tmp_
 
 @pytest.mark.kafka
 async def test_service_keeps_its_promises_when_killed_at_random(
-    tmp_path: Path, kafka: str, make_topic: Callable[[], Awaitable[str]]
+    tmp_path: Path, postgres: str | None, kafka: str, make_topic: Callable[[], Awaitable[str]]
 ) -> None:
     lives = random.Random(7)
-    async with staged(tmp_path, kafka=(kafka, await make_topic())) as scene:
+    async with staged(tmp_path, postgres=postgres, kafka=(kafka, await make_topic())) as scene:
         load = scene.send(seed=7)
 
         for number in range(12):
@@ -92,9 +94,9 @@ async def test_service_keeps_its_promises_when_killed_at_random(
 
 @pytest.mark.kafka
 async def test_records_are_neither_lost_nor_doubled_when_killed_at_their_commit(
-    tmp_path: Path, kafka: str, make_topic: Callable[[], Awaitable[str]]
+    tmp_path: Path, postgres: str | None, kafka: str, make_topic: Callable[[], Awaitable[str]]
 ) -> None:
-    async with staged(tmp_path, kafka=(kafka, await make_topic())) as scene:
+    async with staged(tmp_path, postgres=postgres, kafka=(kafka, await make_topic())) as scene:
         load = scene.send(modes=(), files=False, jobs=False, pause=0.02)
 
         for point in ("append.before_commit:2", "append.after_commit:1", "append.after_commit:4"):

@@ -20,9 +20,10 @@ async def _wait_for_acknowledgements(scene: Scene, count: int) -> None:
 
 
 async def test_service_answers_every_request_and_loses_nothing_when_stopped_under_load(
-    tmp_path: Path,
+    tmp_path: Path, postgres: str | None
 ) -> None:
-    async with staged(tmp_path, settings={"TIDEMILL_DRAIN_SECONDS": "1"}, keep_alive=False) as scene:
+    settings = {"TIDEMILL_DRAIN_SECONDS": "1"}
+    async with staged(tmp_path, postgres=postgres, settings=settings, keep_alive=False) as scene:
         # Jobs run for minutes: they are cut off, and go on after the restart until they are cancelled.
         load = scene.send(pause=0.01)
 
@@ -60,8 +61,10 @@ async def test_second_server_on_a_project_is_refused_and_harms_nothing(tmp_path:
         assert await scene.stop_and_check() == []
 
 
-async def test_run_that_kills_the_service_is_parked_and_the_rest_goes_on(tmp_path: Path) -> None:
-    async with staged(tmp_path, settings={"TIDEMILL_MAX_RECOVERIES": "2"}) as scene:
+async def test_run_that_kills_the_service_is_parked_and_the_rest_goes_on(
+    tmp_path: Path, postgres: str | None
+) -> None:
+    async with staged(tmp_path, postgres=postgres, settings={"TIDEMILL_MAX_RECOVERIES": "2"}) as scene:
         await scene.server.start()
         await scene.post("com.example.poison", "poison-1")
 

@@ -47,7 +47,8 @@ def configure(form: Literal["console", "json"], level: str) -> None:
     root.handlers[:] = [output]
     root.setLevel(level)
     # Its errors while a broker is down are told once, by the source (`source.stalled`).
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    for library in ("aiokafka", "asyncpg"):  # what they say of outages, our own events say better
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     for noisy in ("aiosqlite", "httpx", "httpcore", "watchdog", "asyncio", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 

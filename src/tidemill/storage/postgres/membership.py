@@ -6,6 +6,7 @@
    for too long (stopped, cut off), is taken for dead: its session is ended first, then its shards are free.
 3. Every node computes the same share for itself: who has more gives back, who has less takes what is free. Only what
    must move moves, and shards with live runs move last.
+4. Telling and ending need no writing session: it may wait for a lock of the very node that has to be ended.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import orjson
 from tidemill.errors import StorageError
 from tidemill.ids import SHARDS
 from tidemill.storage.contract import NodeView
+from tidemill.storage.postgres.connection import LOST, connect, translate
 from tidemill.storage.postgres.queries import QUERIES
 from tidemill.storage.postgres.reading import Reading
 from tidemill.storage.postgres.writer import Writer
@@ -41,7 +43,11 @@ _PATIENT_ROUNDS = 20
 class Membership:
     """One node's part in the fleet."""
 
-    def __init__(self, writer: Writer, reading: Reading, shards: Shards) -> None:
+    def __init__(self, database: str, writer: Writer, reading: Reading, shards: Shards) -> None:
+        self._database = database
+        #: A session for telling that we are there, one statement at a time.
+        self._link: asyncpg.Connection | None = None
+        self._telling = asyncio.Lock()
         self._writer = writer
         self._reading = reading
         self._shards = shards
@@ -93,6 +99,7 @@ class Membership:
     async def leave(self) -> None:
         """Give everything back and be forgotten."""
         if self._task is None:
+            self._cut()
             return
         await self.drain()
         await self._stop()
@@ -108,6 +115,8 @@ class Membership:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        self._cut()
+        await asyncio.sleep(0)
 
     async def nodes(self) -> list[NodeView]:
         """Every node of the fleet by name."""
@@ -128,23 +137,38 @@ class Membership:
                 await self._round()
 
     async def _round(self) -> None:
-        nodes = await self._writer.call(self._meet)
+        session = self._writer.session
+        if session is None:
+            return  # nothing is owned; the writer wakes us when it has another one
+        async with self._telling:
+            try:
+                if self._link is None or self._link.is_closed():
+                    self._link = await connect(self._database)
+                nodes = await self._meet(self._link, session)
+            except (*LOST, asyncpg.PostgresError, TimeoutError) as error:
+                self._cut()
+                raise translate(error) from error
         await self._balance(nodes)
 
-    async def _meet(self, connection: asyncpg.Connection) -> list[str]:
+    def _cut(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.terminate()
+
+    async def _meet(self, connection: asyncpg.Connection, session: int) -> list[str]:
         """Tell that we are there; the names of all who may own shards, the dead ones ended."""
         load = orjson.dumps(self._load()).decode()
         is_new = await connection.fetchval(
-            QUERIES["upsert_node"], self._node, self._url, self._draining, load, connection.get_server_pid()
+            QUERIES["upsert_node"], self._node, self._url, self._draining, load, session
         )
         if is_new:
             await connection.execute(QUERIES["notify"], '{"shards":true}')
         going: list[str] = []
-        for node, session, draining, alive, silent in await connection.fetch(QUERIES["nodes"]):
+        for node, their_session, draining, alive, silent in await connection.fetch(QUERIES["nodes"]):
             if node != self._node and (not alive or silent > self._timeout):
                 logger.warning("node.lost", extra={"node": node, "silent_seconds": round(silent, 1)})
-                await connection.execute(QUERIES["end_session"], node, session)
-                await connection.execute(QUERIES["delete_silent_node"], node, session)
+                await connection.execute(QUERIES["end_session"], node, their_session)
+                await connection.execute(QUERIES["delete_silent_node"], node, their_session)
             elif not draining:
                 going.append(node)
         return going

@@ -57,7 +57,7 @@ class PostgresStore:
             on_connected=self._session_opened,
             probe=probe,
         )
-        self.membership = Membership(self._writer, self._reading, self.shards)
+        self.membership = Membership(url, self._writer, self._reading, self.shards)
         self.log = PostgresEventLog(
             writer=self._writer,
             reading=self._reading,
