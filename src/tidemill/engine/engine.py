@@ -319,8 +319,15 @@ class Engine:
                 await self._clock.sleep(pause_after(failures))
 
     async def _is_recorded(self, row: Recorded) -> bool:
-        history = await self._store.runs.history(row.run_id)
-        return (row.sequence, row.at, row.body) in history
+        failures = 0
+        while True:
+            try:
+                history = await self._store.runs.history(row.run_id)
+            except StoreUnavailable:
+                failures += 1
+                await self._clock.sleep(pause_after(failures))
+            else:
+                return (row.sequence, row.at, row.body) in history
 
     # ── acting: everything below is on disk ──
 
