@@ -46,6 +46,7 @@ __all__ = [
     "file_identity",
     "looked_up",
     "own_event_row",
+    "rows_of",
 ]
 
 ROUTER_CURSOR = "router"
@@ -166,6 +167,19 @@ def looked_up(jobs: Iterable[Job]) -> LookedUp:
             case MarkJob() | StatementJob():
                 pass
     return wanted
+
+
+def rows_of(job: Job) -> int:
+    """About how many rows a job writes, for bounding one commit."""
+    match job:
+        case RecordJob():
+            return len(job.recorded) + len(job.rows)
+        case AppendJob():
+            return len(job.rows) + 1
+        case RouteJob():
+            return len(job.batch.runs) * 2 + len(job.batch.deliveries) + 1
+        case _:
+            return 1
 
 
 def file_identity(version: FileVersion) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from tidemill.storage.contract import DeadLetter, RunSummary
 __all__ = ["dead_letter_from_row", "dead_letter_row", "logged_from_row", "run_from_row"]
 
 
-def logged_from_row(row: tuple[int, int, bytes]) -> LoggedEvent:
+def logged_from_row(row: tuple[Any, ...]) -> LoggedEvent:
     """An event as it was logged."""
     position, received_at, body = row
     return LoggedEvent(position, received_at, decode_from_log(body))

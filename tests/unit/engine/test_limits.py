@@ -13,7 +13,7 @@ from tests.unit.engine.checks import check_store
 
 from tidemill import dag, task
 from tidemill.engine import backlog
-from tidemill.storage.sqlite import runs as sqlite_runs
+from tidemill.storage import runs as stored_runs
 from tidemill.testing.harness import Harness
 
 
@@ -240,7 +240,7 @@ def bounds(monkeypatch: pytest.MonkeyPatch) -> Patch:
     def patch(held: int, page: int, handed: int) -> None:
         monkeypatch.setattr(backlog, "_HELD", held)
         monkeypatch.setattr(backlog, "_PAGE", page)
-        monkeypatch.setattr(sqlite_runs, "_HANDED_RUNS", handed)
+        monkeypatch.setattr(stored_runs, "_HANDED_RUNS", handed)
 
     return patch
 

@@ -25,7 +25,7 @@ from tidemill.ids import SHARDS
 from tidemill.storage.contract import NodeView
 from tidemill.storage.postgres.connection import LOST, connect, translate
 from tidemill.storage.postgres.queries import QUERIES
-from tidemill.storage.postgres.reading import Reading
+from tidemill.storage.postgres.reading import PostgresReading
 from tidemill.storage.postgres.writer import Writer
 from tidemill.storage.shards import Shards
 
@@ -43,7 +43,7 @@ _PATIENT_ROUNDS = 20
 class Membership:
     """One node's part in the fleet."""
 
-    def __init__(self, database: str, writer: Writer, reading: Reading, shards: Shards) -> None:
+    def __init__(self, database: str, writer: Writer, reading: PostgresReading, shards: Shards) -> None:
         self._database = database
         #: A session for telling that we are there, one statement at a time.
         self._link: asyncpg.Connection | None = None
@@ -120,7 +120,7 @@ class Membership:
 
     async def nodes(self) -> list[NodeView]:
         """Every node of the fleet by name."""
-        rows = await self._reading.fetch(QUERIES["node_views"], LOCK_CLASS)
+        rows = await self._reading.rows("node_views", LOCK_CLASS)
         return [
             NodeView(node, url, shards, draining, seconds, orjson.loads(load))
             for node, url, shards, draining, seconds, load in rows

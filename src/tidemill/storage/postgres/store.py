@@ -12,18 +12,19 @@ from tidemill.clock import Clock
 from tidemill.errors import TidemillError
 from tidemill.storage.commit import ROUTER_CURSOR, Commit, Job, RouteJob
 from tidemill.storage.contract import NodeView
+from tidemill.storage.dead_letters import StoredDeadLetters
 from tidemill.storage.limits import Limits
+from tidemill.storage.outbox import StoredOutbox
 from tidemill.storage.postgres.connection import LOST, connect, open_pool, refusal
-from tidemill.storage.postgres.ledger import PostgresDeadLetters, PostgresLedger
+from tidemill.storage.postgres.ledger import PostgresLedger
 from tidemill.storage.postgres.log import PostgresEventLog
 from tidemill.storage.postgres.membership import Membership
 from tidemill.storage.postgres.migrate import check_server, claim, migrate, refuse_half_copied
 from tidemill.storage.postgres.notices import Notices
-from tidemill.storage.postgres.outbox import PostgresOutbox
 from tidemill.storage.postgres.queries import QUERIES
-from tidemill.storage.postgres.reading import Reading
-from tidemill.storage.postgres.runs import PostgresRunStore
+from tidemill.storage.postgres.reading import PostgresReading
 from tidemill.storage.postgres.writer import Writer
+from tidemill.storage.runs import StoredRuns
 from tidemill.storage.shards import Shards
 from tidemill.storage.tail import Tail
 
@@ -47,7 +48,7 @@ class PostgresStore:
     ) -> None:
         self.shards = Shards((), shared=True)
         self._closed = False
-        self._reading = Reading(pool)
+        self._reading = PostgresReading(pool)
         self._tail = Tail(head)
         self._writer = Writer(
             url,
@@ -67,9 +68,9 @@ class PostgresStore:
             routed=routed,
         )
         self.ledger = PostgresLedger(reading=self._reading)
-        self.runs = PostgresRunStore(writer=self._writer, reading=self._reading, clock=clock)
-        self.outbox = PostgresOutbox(writer=self._writer, reading=self._reading)
-        self.dead_letters = PostgresDeadLetters(writer=self._writer, reading=self._reading)
+        self.runs = StoredRuns(writer=self._writer, reading=self._reading, clock=clock)
+        self.outbox = StoredOutbox(writer=self._writer, reading=self._reading)
+        self.dead_letters = StoredDeadLetters(writer=self._writer, reading=self._reading)
         self._notices = Notices(
             url, own_session=lambda: self._writer.session, heard=self._heard, look=self._look
         )
@@ -136,14 +137,14 @@ class PostgresStore:
             self._tail.restart(head)
 
     async def _look(self) -> None:
-        ((head, routed),) = await self._reading.fetch(QUERIES["state_of_log"])
+        ((head, routed),) = await self._reading.rows("state_of_log")
         moved = head > self._tail.head or int(routed or 0) > self.log.routed
         self.log.routed = max(self.log.routed, int(routed or 0))
         self._reach(head)
         if moved:
             self.runs.new_runs.miss()
         self.runs.new_requests.put([None])
-        for name, position in await self._reading.fetch(QUERIES["pending_deliveries"]):
+        for name, position in await self._reading.rows("pending_deliveries"):
             self.outbox.arrivals.reached(name, position)
 
     # ── the writing session ──

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from tidemill.errors import CursorMoved, ShardLost, StorageError, StoreUnavailable
-from tidemill.storage.commit import AppendJob, Commit, Job, RecordJob, RouteJob
+from tidemill.storage.commit import Commit, Job, RecordJob, rows_of
 from tidemill.storage.postgres.connection import AILING, LOST, connect, translate
 from tidemill.storage.postgres.queries import QUERIES
 from tidemill.storage.postgres.transaction import transact
@@ -200,7 +200,7 @@ class Writer:
                 self._pending = self._pending[1:]
                 return [], (work, future)
             batch.append((work, future))
-            rows += _size(work)
+            rows += rows_of(work)
             if rows >= _COMMIT_ROWS:
                 self._pending = self._pending[place + 1 :]
                 return batch, None
@@ -321,15 +321,3 @@ def _settle(future: asyncio.Future[Any], answer: Any) -> None:
         future.set_exception(answer)
     else:
         future.set_result(answer)
-
-
-def _size(job: Job) -> int:
-    match job:
-        case AppendJob():
-            return len(job.rows)
-        case RecordJob():
-            return len(job.recorded)
-        case RouteJob():
-            return len(job.batch.runs) + len(job.batch.deliveries)
-        case _:
-            return 1

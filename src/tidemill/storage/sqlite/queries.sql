@@ -47,34 +47,34 @@ SELECT position, received_at, body FROM events WHERE position = ?;
 -- event_by_key: the event with an identity
 SELECT position, received_at, body FROM events WHERE key = ?;
 -- list_events: events newest first; conditions replace the marker
-SELECT position, received_at, body FROM events WHERE position < ? {conditions} ORDER BY position DESC LIMIT ?;
+SELECT position, received_at, body FROM events WHERE position < ?1 {conditions} ORDER BY position DESC LIMIT ?2;
 -- files_of: file versions announced by a source
 SELECT source, path, inode, size, mtime_ns, digest FROM files WHERE source = ?;
 -- run: the summary of a run
 SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE run_id = ?;
 -- list_runs: runs newest first; conditions replace the marker
-SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE run_id < ? {conditions} ORDER BY run_id DESC LIMIT ?;
+SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE run_id < ?1 {conditions} ORDER BY run_id DESC LIMIT ?2;
 -- live_runs: runs that started and did not end, by id
-SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE ended_at IS NULL AND state IN ('running', 'waiting') AND run_id > ? ORDER BY run_id LIMIT ?;
+SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE ended_at IS NULL AND state IN ('running', 'waiting') AND run_id > ?1 AND (?3 IS NULL OR shard IN (SELECT value FROM json_each(?3))) ORDER BY run_id LIMIT ?2;
 -- queued_runs: runs of a DAG that wait to start, oldest first
-SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE ended_at IS NULL AND state = 'queued' AND dag = ? AND run_id > ? ORDER BY run_id LIMIT ?;
+SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE ended_at IS NULL AND state = 'queued' AND dag = ?1 AND run_id > ?2 AND (?4 IS NULL OR shard IN (SELECT value FROM json_each(?4))) ORDER BY run_id LIMIT ?3;
 -- history_of: the decisions of a run in order
 SELECT sequence, at, body FROM history WHERE run = (SELECT number FROM runs WHERE run_id = ?) ORDER BY sequence;
 -- dispositions_of: what became of an event
 SELECT position, trigger, kind, run_id, detail FROM dispositions WHERE position = ? ORDER BY trigger;
 -- open_requests: requests that wait for the engine
-SELECT id, run_id, kind, at, by FROM requests ORDER BY id;
+SELECT id, run_id, kind, at, by FROM requests WHERE ?1 IS NULL OR EXISTS (SELECT 1 FROM runs WHERE runs.run_id = requests.run_id AND shard IN (SELECT value FROM json_each(?1))) ORDER BY id;
 -- version: the kept source of a DAG's version
 SELECT file, source, graph FROM versions WHERE dag = ? AND version = ?;
 -- run_counts: number of runs per DAG and state
 SELECT dag, state, count(*) FROM runs GROUP BY dag, state;
 -- queued_dags: DAGs that have runs waiting to start
-SELECT DISTINCT dag FROM runs WHERE ended_at IS NULL AND state = 'queued';
+SELECT DISTINCT dag FROM runs WHERE ended_at IS NULL AND state = 'queued' AND (?1 IS NULL OR shard IN (SELECT value FROM json_each(?1)));
 -- due_deliveries: pending deliveries of a subscription by position
 SELECT subscription, position, attempts, due_at FROM deliveries WHERE subscription = ? AND position > ? AND state = 'pending' ORDER BY position LIMIT ?;
 -- deliveries_of: every delivery of an event
 SELECT subscription, state, attempts, detail FROM deliveries WHERE position = ? ORDER BY subscription;
 -- list_dead_letters: dead letters newest first, long bodies cut; conditions replace the marker
-SELECT id, at, stage, code, detail, origin, coordinates, substr(body, 1, 4096), position FROM dead_letters WHERE id < ? {conditions} ORDER BY id DESC LIMIT ?;
+SELECT id, at, stage, code, detail, origin, coordinates, substr(body, 1, 4096), position FROM dead_letters WHERE id < ?1 {conditions} ORDER BY id DESC LIMIT ?2;
 -- dead_letter: one dead letter, whole
 SELECT id, at, stage, code, detail, origin, coordinates, body, position FROM dead_letters WHERE id = ?;

@@ -14,15 +14,16 @@ from tidemill.errors import ProjectLocked, StoreUnavailable
 from tidemill.events.event import LoggedEvent
 from tidemill.storage.commit import Job, RouteJob
 from tidemill.storage.contract import NodeView
+from tidemill.storage.dead_letters import StoredDeadLetters
 from tidemill.storage.limits import Limits
+from tidemill.storage.outbox import StoredOutbox
+from tidemill.storage.runs import StoredRuns
 from tidemill.storage.shards import Shards
 from tidemill.storage.sqlite.connection import Session, open_reader, open_writer
-from tidemill.storage.sqlite.dead_letters import SqliteDeadLetters
 from tidemill.storage.sqlite.ledger import SqliteLedger
 from tidemill.storage.sqlite.log import SqliteEventLog
 from tidemill.storage.sqlite.migrate import migrate
-from tidemill.storage.sqlite.outbox import SqliteOutbox
-from tidemill.storage.sqlite.runs import SqliteRunStore
+from tidemill.storage.sqlite.reading import SqliteReading
 from tidemill.storage.sqlite.writer import Writer, load_positions
 from tidemill.storage.tail import Tail
 
@@ -58,12 +59,17 @@ class SqliteStore:
             session, positions, publish=self._publish, resynchronise=self._resynchronise, probe=probe
         )
         self.log = SqliteEventLog(
-            path, writer=self._writer, reader=stage_reader, tail=self._tail, clock=clock, limits=limits
+            path,
+            writer=self._writer,
+            reading=SqliteReading(stage_reader),
+            tail=self._tail,
+            clock=clock,
+            limits=limits,
         )
         self.ledger = SqliteLedger(writer=self._writer, reader=stage_reader)
-        self.runs = SqliteRunStore(writer=self._writer, reader=reader, clock=clock)
-        self.outbox = SqliteOutbox(writer=self._writer, reader=stage_reader)
-        self.dead_letters = SqliteDeadLetters(writer=self._writer, reader=reader)
+        self.runs = StoredRuns(writer=self._writer, reading=SqliteReading(reader), clock=clock)
+        self.outbox = StoredOutbox(writer=self._writer, reading=SqliteReading(stage_reader))
+        self.dead_letters = StoredDeadLetters(writer=self._writer, reading=SqliteReading(reader))
 
     async def nodes(self) -> list[NodeView]:
         """None: this database belongs to one process."""

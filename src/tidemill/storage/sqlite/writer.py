@@ -16,7 +16,7 @@ from typing import Any
 
 from tidemill.errors import CursorMoved, DiskFull, StorageError, StoreUnavailable
 from tidemill.events.event import LoggedEvent
-from tidemill.storage.commit import AppendJob, Job, RecordJob, RouteJob
+from tidemill.storage.commit import Job, rows_of
 from tidemill.storage.sqlite.connection import Session
 from tidemill.storage.sqlite.queries import QUERIES
 from tidemill.storage.sqlite.transaction import Positions, Transaction
@@ -138,7 +138,7 @@ class Writer:
     def _take(self) -> tuple[list[tuple[Job, asyncio.Future[Any]]], int]:
         rows = 0
         for count, (job, _) in enumerate(self._pending, 1):
-            rows += _size(job)
+            rows += rows_of(job)
             if rows >= _COMMIT_ROWS:
                 batch, self._pending = self._pending[:count], self._pending[count:]
                 return batch, rows
@@ -228,18 +228,6 @@ def load_positions(connection: sqlite3.Connection) -> Positions:
     (head,) = connection.execute(QUERIES["head"]).fetchone()
     (number,) = connection.execute(QUERIES["last_run_number"]).fetchone()
     return Positions(head, number, dict(connection.execute(QUERIES["all_cursors"]).fetchall()))
-
-
-def _size(job: Job) -> int:
-    match job:
-        case RecordJob():
-            return len(job.recorded) + len(job.rows)
-        case AppendJob():
-            return len(job.rows) + 1
-        case RouteJob():
-            return len(job.batch.runs) * 2 + len(job.batch.deliveries) + 1
-        case _:
-            return 1
 
 
 def _translate(error: Exception) -> StorageError:

@@ -1,4 +1,4 @@
-"""Events on their way to subscriptions, on PostgreSQL."""
+"""Events on their way to subscriptions, on whatever database is behind `Reading` and `Writing`."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from collections.abc import Sequence
 from tidemill.storage.arrivals import Arrivals
 from tidemill.storage.commit import MarkJob
 from tidemill.storage.contract import DeadLetter, Delivery, DeliveryMark, DeliveryState
-from tidemill.storage.postgres.queries import QUERIES
-from tidemill.storage.postgres.reading import Reading
-from tidemill.storage.postgres.writer import Writer
+from tidemill.storage.reading import Reading
+from tidemill.storage.writing import Writing
 
-__all__ = ["PostgresOutbox"]
+__all__ = ["StoredOutbox"]
 
 
-class PostgresOutbox:
+class StoredOutbox:
     """See `Outbox`."""
 
-    def __init__(self, *, writer: Writer, reading: Reading) -> None:
-        self.arrivals = Arrivals()
+    def __init__(self, *, writer: Writing, reading: Reading) -> None:
         self._writer = writer
         self._reading = reading
+        self.arrivals = Arrivals()
 
     async def due(self, subscription: str, *, after: int, limit: int) -> list[Delivery]:
-        rows = await self._reading.fetch(QUERIES["due_deliveries"], subscription, after, limit)
+        rows = await self._reading.rows("due_deliveries", subscription, after, limit)
         return [
             Delivery(subscription=name, position=position, attempts=attempts, due_at=due_at)
             for name, position, attempts, due_at in rows
@@ -36,5 +35,5 @@ class PostgresOutbox:
         await self.arrivals.wait(subscription, after)
 
     async def list(self, position: int) -> list[tuple[str, DeliveryState, int, str]]:
-        rows = await self._reading.fetch(QUERIES["deliveries_of"], position)
+        rows = await self._reading.rows("deliveries_of", position)
         return [(name, DeliveryState(state), attempts, detail) for name, state, attempts, detail in rows]

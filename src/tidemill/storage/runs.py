@@ -1,4 +1,4 @@
-"""Runs and their histories on PostgreSQL."""
+"""Runs and their histories, on whatever database is behind `Reading` and `Writing`."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from tidemill.storage.contract import (
     RunSummary,
 )
 from tidemill.storage.feed import Feed
-from tidemill.storage.postgres.queries import QUERIES
-from tidemill.storage.postgres.reading import Reading
-from tidemill.storage.postgres.writer import Writer
+from tidemill.storage.reading import Condition, Reading
 from tidemill.storage.rows import run_from_row
+from tidemill.storage.writing import Writing
 
-__all__ = ["PostgresRunStore"]
+__all__ = ["StoredRuns"]
 
 #: Sorts after every id.
 _LAST = "\x7f"
+#: New runs handed to the engine in memory; more than that it reads from the database.
 _HANDED_RUNS = 20_000
 
 
-class PostgresRunStore:
+class StoredRuns:
     """See `RunStore`."""
 
-    def __init__(self, *, writer: Writer, reading: Reading, clock: Clock) -> None:
+    def __init__(self, *, writer: Writing, reading: Reading, clock: Clock) -> None:
         self._writer = writer
         self._reading = reading
         self._clock = clock
@@ -50,35 +50,35 @@ class PostgresRunStore:
         await self._writer.submit(RecordJob(rows, events, fence))
 
     async def get(self, run_id: str) -> RunSummary | None:
-        return next(iter(await self._summaries(QUERIES["run"], run_id)), None)
+        return next(iter(await self._summaries("run", run_id)), None)
 
     async def history(self, run_id: str) -> list[tuple[int, int, bytes]]:
-        rows = await self._reading.fetch(QUERIES["history_of"], run_id)
+        rows = await self._reading.rows("history_of", run_id)
         return [(sequence, at, body) for sequence, at, body in rows]
 
     async def live(
         self, *, after: str, limit: int, shards: Collection[int] | None = None
     ) -> list[RunSummary]:
-        return await self._summaries(QUERIES["live_runs"], after, limit, _listed(shards))
+        return await self._summaries("live_runs", after, limit, _set(shards))
 
     async def queued(
         self, dag: str, *, after: str, limit: int, shards: Collection[int] | None = None
     ) -> list[RunSummary]:
-        return await self._summaries(QUERIES["queued_runs"], dag, after, limit, _listed(shards))
+        return await self._summaries("queued_runs", dag, after, limit, _set(shards))
 
     async def queued_dags(self, shards: Collection[int] | None = None) -> list[str]:
-        return [row[0] for row in await self._reading.fetch(QUERIES["queued_dags"], _listed(shards))]
+        return [row[0] for row in await self._reading.rows("queued_dags", _set(shards))]
 
-    async def _summaries(self, query: str, *values: Any) -> list[RunSummary]:
-        return [run_from_row(tuple(row)) for row in await self._reading.fetch(query, *values)]
+    async def _summaries(self, query: str, *values: Any, where: Sequence[Condition] = ()) -> list[RunSummary]:
+        return [run_from_row(row) for row in await self._reading.rows(query, *values, where=where)]
 
     async def request(self, run_id: str, kind: str, by: str = "") -> None:
-        row = (run_id, kind, self._clock.now_us(), by.replace("\0", ""))
+        row = (run_id, kind, self._clock.now_us(), by)
         await self._writer.submit(StatementJob((("insert_request", (row,)),)))
         self.new_requests.put([None])
 
     async def requests(self, shards: Collection[int] | None = None) -> list[Request]:
-        rows = await self._reading.fetch(QUERIES["open_requests"], _listed(shards))
+        rows = await self._reading.rows("open_requests", _set(shards))
         return [Request(*row) for row in rows]
 
     async def answer(self, request_ids: Sequence[int]) -> None:
@@ -86,7 +86,7 @@ class PostgresRunStore:
         await self._writer.submit(StatementJob((("delete_request", rows),)))
 
     async def dispositions(self, position: int) -> list[Disposition]:
-        rows = await self._reading.fetch(QUERIES["dispositions_of"], position)
+        rows = await self._reading.rows("dispositions_of", position)
         return [
             Disposition(position, trigger, DispositionKind(kind), run_id, detail)
             for position, trigger, kind, run_id, detail in rows
@@ -97,25 +97,22 @@ class PostgresRunStore:
         await self._writer.submit(StatementJob((("insert_version", (row,)),)))
 
     async def version(self, dag: str, version: str) -> tuple[str, str, bytes] | None:
-        rows = await self._reading.fetch(QUERIES["version"], dag, version)
+        rows = await self._reading.rows("version", dag, version)
         return next(((file, source, graph) for file, source, graph in rows), None)
 
     async def counts(self) -> dict[tuple[str, str], int]:
-        rows = await self._reading.fetch(QUERIES["run_counts"])
+        rows = await self._reading.rows("run_counts")
         return {(dag, state): count for dag, state, count in rows}
 
     async def list(self, where: RunFilter, *, before: str | None, limit: int) -> list[RunSummary]:
-        conditions: list[tuple[str, Any]] = [
-            ("dag = ${}", where.dag),
-            ("state = ${}", where.state),
-            ("trigger = ${}", where.trigger),
-            ("run_id IN (SELECT run_id FROM dispositions WHERE position = ${})", where.position),
+        conditions = [
+            ("dag = {}", where.dag),
+            ("state = {}", where.state),
+            ("trigger = {}", where.trigger),
+            ("run_id IN (SELECT run_id FROM dispositions WHERE position = {})", where.position),
         ]
-        wanted = [(text, value) for text, value in conditions if value is not None]
-        texts = "".join(f" AND {text.format(place)}" for place, (text, _) in enumerate(wanted, 3))
-        query = QUERIES["list_runs"].format(conditions=texts)
-        return await self._summaries(query, before or _LAST, limit, *(value for _, value in wanted))
+        return await self._summaries("list_runs", before or _LAST, limit, where=conditions)
 
 
-def _listed(shards: Collection[int] | None) -> list[int] | None:
-    return None if shards is None else list(shards)
+def _set(shards: Collection[int] | None) -> frozenset[int] | None:
+    return None if shards is None else frozenset(shards)
