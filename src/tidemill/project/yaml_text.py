@@ -26,6 +26,7 @@ MAX_BYTES = 1 << 20
 #: Deepest nesting of lists and mappings.
 MAX_DEPTH = 64
 
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -96,6 +97,9 @@ def read_yaml(text: bytes) -> YamlText:
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         builder.problems.append(YamlProblem(_place(error.problem_mark or error.context_mark), _syntax(error)))
+        # The C parser reads ahead and has a limit of its own, which it may meet before events come to ours.
+        if "nesting depth" in (error.problem or ""):
+            builder.problems[-1] = builder.problems[-1]._replace(message=_TOO_DEEP)
     except yaml.reader.ReaderError as error:
         builder.problems.append(_unreadable(decoded, error))
     except _Hopeless:
@@ -177,7 +181,7 @@ class _Builder:
 
     def _begin(self, value: Any, place: Place) -> None:
         if len(self._open) == MAX_DEPTH:
-            self._problem(place, f"nested deeper than {MAX_DEPTH} levels")
+            self._problem(place, _TOO_DEEP)
             raise _Hopeless
         node = _Node(place)
         node = self._add(value, node)

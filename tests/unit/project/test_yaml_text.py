@@ -100,7 +100,10 @@ def test_yaml_depth_is_limited() -> None:
 
     assert read_yaml(deepest).value is not None
     assert refusals(b"[" + deepest + b"]") == [f"1:65: nested deeper than {MAX_DEPTH} levels"]
-    assert refusals(b"[" * 100_000) == [f"1:65: nested deeper than {MAX_DEPTH} levels"]
+    (endless,) = refusals(b"[" * 100_000)
+    assert endless.endswith(
+        f": nested deeper than {MAX_DEPTH} levels"
+    )  # a parser may stop before events reach us
 
 
 def test_yaml_size_is_limited() -> None:
