@@ -7,12 +7,29 @@ import sys
 
 import uvloop
 
+from benchmarks.admission import a1
 from benchmarks.engine import w1, w2, w3
 from benchmarks.executors import w7
 from benchmarks.fleet import f1, f2
+from benchmarks.keeping import r1
+from benchmarks.matching import m1, m2
 from benchmarks.surroundings import w4, w5, w6
 
-BENCHES = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W7": w7, "F1": f1, "F2": f2}
+BENCHES = {
+    "A1": a1,
+    "W1": w1,
+    "W2": w2,
+    "W3": w3,
+    "W4": w4,
+    "W5": w5,
+    "W6": w6,
+    "W7": w7,
+    "F1": f1,
+    "F2": f2,
+    "M1": m1,
+    "M2": m2,
+    "R1": r1,
+}
 
 for name in sys.argv[1:] or BENCHES:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -22,10 +22,12 @@ from tidemill.cli.app import app
 from tidemill.clock import SystemClock
 from tidemill.errors import REJECTION_STATUS
 from tidemill.events import lifecycle, limits
-from tidemill.project import trigger_file
+from tidemill.project import admission_form, trigger_file
 from tidemill.runs import state
 from tidemill.settings import Settings
 from tidemill.sinks import schedule as delivery
+from tidemill.sources import state as source_state
+from tidemill.sources.contract import SourceState
 from tidemill.storage.contract import DeliveryState, DispositionKind
 from tidemill.telemetry.metrics import METRICS
 from tidemill.telemetry.names import LOG_EVENTS
@@ -39,7 +41,11 @@ _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)"
 #: What refuses with a code that is no `REJECTION_STATUS`, on the API's own routes.
 API_CODES: dict[str, tuple[str, str]] = {
     "invalid_request": ("400, 422", "the request is not what the route takes; `problems` says where"),
+    "invalid_subscription": ("400", "a subscription is refused; `problems` names every member at fault"),
+    "invalid_patch": ("422", "a JSON Patch cannot be applied to the dead letter's event"),
+    "invalid_event": ("422", "what a JSON Patch makes of a dead letter is no event, or another one"),
     "invalid_filters": ("422", "`filters` of the stream are no CloudEvents Subscriptions filters"),
+    "invalid_replay": ("422", "a replay names triggers that do not exist; `problems` says which"),
     "state_conflict": ("409", "the run's state does not allow it, or the request gave no run"),
     "not_ready": ("503", "the service is starting or stopping"),
     "request_failed": ("other", "the HTTP library refused the request"),
@@ -56,10 +62,11 @@ REJECTIONS: dict[str, str] = {
     "invalid_cloudevent": "an attribute breaks a rule of CloudEvents 1.0.2; `attribute` names it",
     "unsupported_specversion": "`specversion` is not `1.0`",
     "reserved_type": "types that begin with `dev.tidemill.` come from Tidemill only",
+    "reserved_extension": "`replayid`, `replayof` and `replayto` mark what is told again, and are set here only",
     "unauthorized": "a bearer token is missing or not valid",
-    "signature_missing": "`webhook-id`, `webhook-timestamp` or `webhook-signature` is missing",
+    "signature_missing": "a header field of the endpoint's signature is missing",
     "signature_invalid": "no secret of the source made this signature",
-    "timestamp_out_of_window": "`webhook-timestamp` is more than 300 s away",
+    "timestamp_out_of_window": "the signature's timestamp is more than 300 s away",
     "forbidden": "the ingest token on a route that is not intake, or a foreign page without tokens",
     "not_found": "no such route, webhook, event, run, DAG or dead letter",
     "method_not_allowed": "the path does not take the method; `Allow` says which it takes",
@@ -71,25 +78,44 @@ REJECTIONS: dict[str, str] = {
     "unsupported_content_encoding": "a content coding other than gzip",
     "invalid_parameters": "the DAG's parameters do not fit; `problems` names each",
     "mapping_failed": "a path of a mapping leads nowhere and has no default",
-    "rate_limited": "not given today; kept for limits per token",
+    "digest_mismatch": "a file is not what its checksum or manifest says (dead letters of `files`)",
+    "invalid_manifest": "a manifest or checksum file cannot be read as one (dead letters of `files`)",
+    "schema_violation": "the data does not follow the schema of its `dataschema` or type; `problems` says where",
+    "rate_limited": "more requests than the endpoint's limit; `Retry-After` says when",
     "backlog_full": "the backlog, the write queue or the disk is at its limit; `Retry-After` says when",
     "headers_too_large": "the header block is larger than 64 KiB",
     "store_unavailable": "the commit failed or its answer was lost; send it again",
+    "source_paused": "the source is paused (`tidemill sources resume`); `Retry-After` says when to come back",
     "disk_full": "the disk has no room",
 }
 
 #: Codes of dead letters that are no rejection: stage and meaning.
 DEAD_LETTERS: dict[str, tuple[str, str]] = {
+    "undecodable": (
+        "postgres",
+        "a message of the server's logical replication is not understood; nothing after it is read",
+    ),
     "loop_limit": ("routing", "a chain of runs that start each other is longer than `max_hops`"),
     "unknown_dag": ("routing", "a request or tick names a DAG that the project does not define"),
     "mapping_failed": ("routing", "a path of the trigger's `parameters` leads nowhere and has no default"),
     "invalid_parameters": ("routing", "the mapped values do not fit the DAG's parameters"),
+    "enrichment_failed": ("routing", "a look-up of `enrich` failed and has no default; `detail` names it"),
+    "reduce_failed": ("routing", "the trigger's own `reduce` function raised; `detail` has what"),
+    "admission_full": ("routing", "the trigger's admission holds `max_held_events` already"),
     "routing_failed": ("routing", "a mistake of ours; `detail` names it"),
     "attempts_exhausted": ("delivery", "`max_attempts` deliveries failed"),
     "delivery_refused": ("delivery", "the receiver refused it three times, or it cannot be sent at all"),
     "receiver_gone": ("delivery", "the receiver answered 410; its subscription is disabled"),
     "event_missing": ("delivery", "the event is not in the log"),
+    "data_lost": (
+        "routing, delivery",
+        "the event's data was put away to `claim_check_url` and is not there any more, or is not what it was",
+    ),
     "id_reused": ("kafka, files, schedule", "the identity is in the log with other content"),
+    "schema_violation": (
+        "kafka, files",
+        "the data does not follow its schema; `coordinates` has the schema and every place",
+    ),
 }
 
 EVENT_TYPES: dict[str, tuple[bool, str]] = {
@@ -105,7 +131,20 @@ EVENT_TYPES: dict[str, tuple[bool, str]] = {
     ),
     lifecycle.Type.SOURCE_GAP: (
         True,
-        "a Kafka source found that records were gone before it could read them",
+        "a source has missed something outside, or may have; `data.reason` says why, `data.place` where",
+    ),
+    lifecycle.Type.ROW_INSERTED: (True, "a `postgres` source: a row was inserted"),
+    lifecycle.Type.ROW_UPDATED: (True, "a `postgres` source: a row was updated"),
+    lifecycle.Type.ROW_DELETED: (True, "a `postgres` source: a row was deleted"),
+    lifecycle.Type.TABLE_TRUNCATED: (True, "a `postgres` source: a table was truncated"),
+    lifecycle.Type.ROW_READ: (True, "a `table` source: a row was read"),
+    lifecycle.Type.SOURCE_TICK: (
+        True,
+        "a tick of a `schedule` source without a `type` of its own",
+    ),
+    lifecycle.Type.FILE_SET_LANDED: (
+        True,
+        "every file of a set is there, from a `files` source with `set` and without a `type` of its own",
     ),
     lifecycle.Type.RUN_QUEUED: (False, "reserved"),
     lifecycle.Type.RUN_STARTED: (False, "reserved"),
@@ -115,6 +154,14 @@ EVENT_TYPES: dict[str, tuple[bool, str]] = {
     lifecycle.Type.TASK_FAILED: (False, "reserved"),
     lifecycle.Type.TASK_SKIPPED: (False, "reserved"),
     lifecycle.Type.TASK_RETRYING: (False, "reserved"),
+    lifecycle.Type.SUBSCRIPTION_CHANGED: (
+        True,
+        "a subscription was created, updated or deleted by API; it counts from this event's position on",
+    ),
+    lifecycle.Type.TREE_COMPLETED: (
+        True,
+        "everything that an event caused has ended; made where a trigger or subscription may match it",
+    ),
     lifecycle.Type.ASSET_UPDATED: (False, "reserved"),
     lifecycle.Type.ASSET_STALE: (False, "reserved"),
     lifecycle.Type.ASSET_CHECK_FAILED: (False, "reserved"),
@@ -142,16 +189,36 @@ TASK_STATES: dict[state.TaskState, str] = {
     state.TaskState.UPSTREAM_FAILED: "an upstream task failed, so it can never start",
 }
 
+SOURCE_STATES: dict[SourceState, str] = {
+    SourceState.STARTING: "begun, and has not received yet",
+    SourceState.LIVE: "receiving, nothing wrong",
+    SourceState.DEGRADED: "receiving with a workaround, or not everything; `error` says why",
+    SourceState.STALLED: "not receiving; it keeps trying by itself, `error` says why",
+    SourceState.PAUSED: "somebody paused it (`tidemill sources resume`)",
+    SourceState.STOPPED: "not running: the service stops, does not run, or has no use for it",
+}
+
 DISPOSITIONS: dict[DispositionKind, str] = {
     DispositionKind.RUN: "the trigger started a run; `run` is its id",
     DispositionKind.DEAD_LETTERED: "it could not; `detail` is the dead letter's id",
     DispositionKind.PAUSED: "the trigger is paused and started nothing",
+    DispositionKind.DUPLICATE_OF: "its idempotency key was seen before; `detail` has the position of the first event",
+    DispositionKind.DROPPED_BY_LIMIT: "it was too much; `detail` is the limit: `rate_limit` or `concurrency`",
+    DispositionKind.NOT_JOINED: "no part of the trigger's join waits for it",
+    DispositionKind.JOINED_INTO: "the join started one run with several events; `run` is its id",
+    DispositionKind.DEBOUNCED_INTO: "a later event took its place, or it that of later ones; `run` is the run of all",
+    DispositionKind.BATCHED_INTO: "it is one of a batch; `run` is the batch's run",
+    DispositionKind.COALESCED_INTO: "it waited for a slot with others; `run` is the run of all",
+    DispositionKind.EXPIRED: "the events that it was to be joined with did not come in time",
+    DispositionKind.CANCELLED: "it waited and was cancelled; `detail` says by what",
+    DispositionKind.LOOP_AVOIDED: "runs of the trigger led to it, as often as its `loops` allows",
 }
 
 DELIVERY_STATES: dict[DeliveryState, str] = {
     DeliveryState.PENDING: "not accepted yet; tried again when it is due",
     DeliveryState.DELIVERED: "the receiver accepted it",
     DeliveryState.DEAD_LETTERED: "given up; `tidemill dlq list --stage delivery` has it",
+    DeliveryState.CANCELLED: "its subscription was deleted before it was delivered",
 }
 
 #: The run's own transitions are decided by records, not by a table (`runs/state.py`).
@@ -207,6 +274,13 @@ def task_states() -> str:
         for one in state.TaskState
     ]
     return _table(("task state", "final", "may become", "meaning"), rows)
+
+
+def source_states() -> str:
+    rows = [
+        (f"`{one}`", _codes(sorted(source_state.TRANSITIONS[one])), SOURCE_STATES[one]) for one in SourceState
+    ]
+    return _table(("source state", "may become", "meaning"), rows)
 
 
 def run_diagram() -> str:
@@ -299,10 +373,28 @@ def trigger_fields() -> str:
     forms: Sequence[tuple[str, type[BaseModel]]] = (
         ("`sources[]`", trigger_file.SourceEntry),
         ("`sources[].webhook`", trigger_file.WebhookForm),
+        ("`sources[].webhook.hmac`", trigger_file.HmacForm),
+        ("`sources[].webhook.limits`", trigger_file.LimitsForm),
+        ("`sources[].webhook.answer`", trigger_file.AnswerForm),
         ("`sources[].files`", trigger_file.FilesForm),
+        ("`sources[].files.set`", trigger_file.FileSetForm),
+        ("`sources[].files.archive`", trigger_file.ArchiveForm),
         ("`sources[].kafka`", trigger_file.KafkaForm),
+        ("`sources[].schedule`", trigger_file.ScheduleForm),
+        ("`sources[].plugin`", trigger_file.PluginForm),
         ("`triggers[]`", trigger_file.TriggerEntry),
         ("`triggers[].examples`", trigger_file.Examples),
+        ("`triggers[].admission`", admission_form.AdmissionForm),
+        ("`triggers[].admission.idempotency`", admission_form.IdempotencyForm),
+        ("`triggers[].admission.rate_limit`", admission_form.RateLimitForm),
+        ("`triggers[].admission.join`", admission_form.JoinForm),
+        ("`triggers[].admission.debounce`", admission_form.DebounceForm),
+        ("`triggers[].admission.batch`", admission_form.BatchForm),
+        ("`triggers[].admission.throttle`", admission_form.ThrottleForm),
+        ("`triggers[].admission.concurrency`", admission_form.ConcurrencyForm),
+        ("`triggers[].admission.cancel_on`", admission_form.CancelOnForm),
+        ("`enrich` of a trigger or a derivation", trigger_file.EnrichmentForm),
+        ("`derive[]`", trigger_file.DeriveEntry),
         ("`subscriptions[]`", trigger_file.SubscriptionEntry),
         ("`subscriptions[].webhook`", trigger_file.WebhookSinkForm),
         ("`subscriptions[].kafka`", trigger_file.KafkaSinkForm),
@@ -319,6 +411,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "log-events": log_events,
     "run-states": run_states,
     "task-states": task_states,
+    "source-states": source_states,
     "run-diagram": run_diagram,
     "task-diagram": task_diagram,
     "dispositions": dispositions,

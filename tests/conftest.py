@@ -48,7 +48,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     # Not below pytest's own folders: the server runs as a user of its own, which may not enter them.
     with (
         tempfile.TemporaryDirectory(prefix="tidemill-postgres-", ignore_cleanup_errors=True) as folder,
-        PostgresServer(binaries, Path(folder)) as server,
+        PostgresServer(binaries, Path(folder), options=("wal_level=logical",)) as server,
     ):
         url = server.create_database("migrated")
         # In a thread: whoever asks for the server may have an event loop running here.

@@ -23,6 +23,7 @@ __all__ = [
     "Problem",
     "ProjectLocked",
     "RetryAfter",
+    "SchemaViolation",
     "SettingsError",
     "ShardLost",
     "SinkRefused",
@@ -92,6 +93,7 @@ REJECTION_STATUS: dict[str, int] = {
     "invalid_cloudevent": 400,
     "unsupported_specversion": 400,
     "reserved_type": 400,
+    "reserved_extension": 400,
     "unauthorized": 401,
     "signature_missing": 401,
     "signature_invalid": 401,
@@ -107,10 +109,14 @@ REJECTION_STATUS: dict[str, int] = {
     "unsupported_content_encoding": 415,
     "invalid_parameters": 422,
     "mapping_failed": 422,
+    "digest_mismatch": 422,
+    "invalid_manifest": 422,
+    "schema_violation": 422,
     "rate_limited": 429,
     "backlog_full": 429,
     "headers_too_large": 431,
     "store_unavailable": 503,
+    "source_paused": 503,
     "disk_full": 507,
 }
 
@@ -156,6 +162,29 @@ class EventRejected(TidemillError):
     def at(self, index: int) -> EventRejected:
         """The same refusal, placed at `index` of a batch."""
         return EventRejected(self.code, self.detail, attribute=self.attribute, index=index)
+
+
+class SchemaViolation(EventRejected):
+    """The event's data does not follow its schema (code `schema_violation`).
+
+    `places` holds the first few violations as (JSON pointer into the event, what is wrong there); values of the
+    data are in none of them.
+    """
+
+    def __init__(self, schema: str, places: Sequence[tuple[str, str]], *, index: int | None = None) -> None:
+        self.schema = schema
+        self.places = tuple(places)
+        pointer, message = self.places[0]
+        super().__init__(
+            "schema_violation",
+            f"the data does not follow {schema}: {message}",
+            attribute=pointer,
+            index=index,
+        )
+
+    def at(self, index: int) -> SchemaViolation:
+        """The same refusal, placed at `index` of a batch."""
+        return SchemaViolation(self.schema, self.places, index=index)
 
 
 class Overloaded(TidemillError):

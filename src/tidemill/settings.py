@@ -16,7 +16,56 @@ from pydantic import Field, SecretStr
 
 from tidemill.errors import SettingsError
 
-__all__ = ["Settings", "load"]
+__all__ = ["KafkaCluster", "SecretPlace", "Settings", "load"]
+
+
+class SecretPlace(pydantic.BaseModel):
+    """Where a secret is found: exactly one of a variable and a file (relative to the project folder)."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    env: str | None = None
+    file: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _is_one(self) -> SecretPlace:
+        if (self.env is None) is (self.file is None):
+            raise ValueError("a secret has exactly one of env and file")
+        return self
+
+
+class KafkaCluster(pydantic.BaseModel):
+    """How one Kafka cluster is reached; the names are those of Kafka's clients."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    #: Brokers as host:port,host:port; only the default cluster may leave it to kafka_bootstrap_servers.
+    bootstrap_servers: str | None = Field(None, min_length=1)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    username: str | SecretPlace | None = None
+    password: SecretPlace | None = None
+    #: Files, relative to the project folder or absolute. Without ssl_cafile the system's authorities hold.
+    ssl_cafile: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+    ssl_key_password: SecretPlace | None = None
+    #: False trusts any broker whose certificate is right, whatever its name.
+    ssl_check_hostname: bool = True
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self) -> KafkaCluster:
+        is_sasl = self.security_protocol.startswith("SASL_")
+        if is_sasl and (self.username is None or self.password is None):
+            raise ValueError(f"{self.security_protocol} needs username and password")
+        if not is_sasl and (self.username is not None or self.password is not None):
+            raise ValueError("username and password need security_protocol SASL_SSL or SASL_PLAINTEXT")
+        is_tls = self.security_protocol.endswith("SSL")
+        if not is_tls and (self.ssl_cafile or self.ssl_certfile or self.ssl_keyfile):
+            raise ValueError("ssl_ files need security_protocol SSL or SASL_SSL")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ValueError("ssl_keyfile needs ssl_certfile")
+        return self
 
 
 class Settings(pydantic_settings.BaseSettings):
@@ -35,6 +84,7 @@ class Settings(pydantic_settings.BaseSettings):
         "sqlite:.tidemill/tidemill.db",
         description="Where state is kept: sqlite:PATH (a relative path is in the project folder), or "
         "postgresql://USER:PASSWORD@HOST:PORT/NAME, which any number of nodes may share.",
+        repr=False,
     )
     project_name: str | None = Field(
         None,
@@ -70,6 +120,24 @@ class Settings(pydantic_settings.BaseSettings):
     body_timeout_seconds: float = Field(
         30.0, gt=0, description="Longest time a request body may take, in seconds."
     )
+    events_rate: str | None = Field(
+        None,
+        pattern=r"^[1-9][0-9]{0,6}/[smh]$",
+        description="Requests that POST /events takes in a unit of time, such as 500/s; 429 beyond it.",
+    )
+    handshake_origins: str | None = Field(
+        None,
+        description="Senders that may register here by the CloudEvents webhook handshake: DNS names, "
+        "comma-separated, *.example.com for all below, * for all. Without it OPTIONS is refused.",
+    )
+    max_wait_seconds: int = Field(
+        30,
+        ge=0,
+        description="Longest time that a request with Prefer: wait=N waits for its runs; 0 waits for none.",
+    )
+    max_waiting_requests: int = Field(
+        100, ge=0, description="Requests that wait for their runs at once in this process."
+    )
     backlog_limit: int = Field(
         200_000, ge=1, description="Events accepted but not yet routed at which sources are told to wait."
     )
@@ -87,8 +155,37 @@ class Settings(pydantic_settings.BaseSettings):
     max_tasks_per_dag: int = Field(1000, ge=1, description="Most tasks one DAG may have.")
     max_result_bytes: int = Field(1 << 20, ge=1, description="Largest result of one task, as JSON, in bytes.")
     max_hops: int = Field(16, ge=1, description="Longest chain of runs starting runs before it is stopped.")
+    max_held_events: int = Field(
+        100_000,
+        ge=1,
+        description="Events that wait in the admission of one trigger before further ones are refused.",
+    )
     max_recoveries: int = Field(
         5, ge=1, description="Process deaths a run may live through before it is failed."
+    )
+
+    # how much of the past
+    retention_days: float = Field(
+        30.0,
+        ge=0,
+        description="Age at which events, ended runs and dead letters are dropped, in days; 0 keeps them for ever.",
+    )
+    retention_bytes: int | None = Field(
+        None,
+        ge=1 << 20,
+        description="Size of all event bodies at which the oldest are dropped, in bytes; no limit without it.",
+    )
+    dedupe_days: float = Field(
+        7.0,
+        ge=0,
+        description="Time after which a dropped event's identity may come again as a new event, in days; the newest "
+        "ten million identities are remembered in any case.",
+    )
+    archive_url: str | None = Field(
+        None,
+        min_length=1,
+        description="Where dropped events are kept as compressed JSON Lines: a folder (a relative path is in the "
+        "project folder), or an fsspec URL that all nodes reach; dropped for good without it.",
     )
 
     # how long
@@ -102,10 +199,27 @@ class Settings(pydantic_settings.BaseSettings):
         15.0, gt=0, description="Longest time one delivery may take, in seconds."
     )
     delivery_concurrency: int = Field(8, ge=1, description="Deliveries of one subscription that run at once.")
+    delivery_allowed_hosts: str | None = Field(
+        None,
+        description="Hosts, separated by commas (*.example.com for all below), that subscriptions made by API may be "
+        "sent to without asking first, also where their addresses are private.",
+    )
+    delivery_origin: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9.*-]{1,253}$",
+        description="DNS name under which receivers are asked for consent; the machine's name without it.",
+    )
 
     # Kafka
     kafka_bootstrap_servers: str | None = Field(
-        None, description="Brokers as host:port,host:port; Kafka sources and sinks are off without it."
+        None,
+        description="Brokers of the default cluster as host:port,host:port; Kafka sinks, and sources that name no "
+        "other cluster, are off without it.",
+    )
+    kafka_clusters: dict[str, KafkaCluster] = Field(
+        {},
+        description="Clusters by name, each a table of its own: bootstrap_servers, security_protocol, sasl_mechanism, "
+        "username, password, ssl_cafile and so on. The one called default secures kafka_bootstrap_servers.",
     )
 
     # clusters
@@ -137,13 +251,27 @@ class Settings(pydantic_settings.BaseSettings):
     )
     claim_check_url: str | None = Field(
         None,
-        description="Where large results of tasks on a cluster are kept (fsspec URL such as file:///mnt/results or "
-        "s3://bucket/results), reachable from all nodes and workers.",
+        description="Where large results of tasks on a cluster and large data of events are kept (fsspec URL such as "
+        "file:///mnt/results or s3://bucket/results), reachable from all nodes and workers.",
     )
     claim_check_bytes: int = Field(
         64 << 10,
         ge=1,
         description="Size above which a result goes to claim_check_url, as JSON, in bytes.",
+    )
+    dataref_bytes: int | None = Field(
+        None,
+        ge=1024,
+        description="Size above which an event's data goes to claim_check_url, and only a reference into the log, in "
+        "bytes; without it all data is in the log.",
+    )
+
+    # reloading
+    reload_seconds: float = Field(
+        1.0,
+        ge=0,
+        description="Time between two looks at the project's folders for edits, in seconds; 0 looks only when asked "
+        "(`tidemill reload`).",
     )
 
     # telling
@@ -151,6 +279,40 @@ class Settings(pydantic_settings.BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level logged."
     )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _name_the_default_cluster(cls, values: Any) -> Any:
+        """The default cluster's brokers stand in one place, wherever they were written."""
+        clusters = values.get("kafka_clusters") if isinstance(values, dict) else None
+        default = clusters.get("default") if isinstance(clusters, dict) else None
+        servers = default.get("bootstrap_servers") if isinstance(default, dict) else None
+        if servers is not None and values.get("kafka_bootstrap_servers") is None:
+            return {**values, "kafka_bootstrap_servers": servers}
+        return values
+
+    @pydantic.model_validator(mode="after")
+    def _check_clusters(self) -> Settings:
+        for name, cluster in self.kafka_clusters.items():
+            if name != "default" and cluster.bootstrap_servers is None:
+                raise ValueError(f"kafka_clusters.{name}: bootstrap_servers is missing")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_claims(self) -> Settings:
+        if self.dataref_bytes is not None and self.claim_check_url is None:
+            raise ValueError("dataref_bytes needs claim_check_url")
+        return self
+
+    def kafka_cluster(self, name: str) -> KafkaCluster | None:
+        """The cluster of that name, its brokers filled in; None where there is none."""
+        cluster = self.kafka_clusters.get(name)
+        if name != "default":
+            return cluster
+        if self.kafka_bootstrap_servers is None:
+            return None
+        plain = cluster or KafkaCluster()
+        return plain.model_copy(update={"bootstrap_servers": self.kafka_bootstrap_servers})
 
 
 def load(project: Path, **overrides: Any) -> Settings:

@@ -11,11 +11,14 @@ import hashlib
 import hmac
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from tests.acceptance.admitted import check_admission
 from tests.acceptance.evidence import Evidence, Line, Logged, Run
 from tests.acceptance.fold import FINAL, Folded, fold
+from tests.acceptance.told_again import check_replays
+from tests.acceptance.violations import Found, Violation, due_pairs, fits, is_told_again, sent
 
 __all__ = ["Violation", "check"]
 
@@ -30,16 +33,6 @@ SIGNATURE_SECONDS = 300
 COMPLETION_TYPES = {f"dev.tidemill.run.{state}.v1": state for state in FINAL}
 
 
-class Violation(NamedTuple):
-    """Something that must never be."""
-
-    code: str
-    detail: str
-
-
-Found = Iterator[Violation]
-
-
 def check(evidence: Evidence, *, secret: str) -> list[Violation]:
     """Every violation in the evidence of a service that has settled."""
     folds = {run.run_id: _fold(evidence, run) for run in evidence.runs}
@@ -49,6 +42,8 @@ def check(evidence: Evidence, *, secret: str) -> list[Violation]:
         *_check_files(evidence),
         *_check_kafka(evidence),
         *_check_routing(evidence),
+        *check_admission(evidence),
+        *check_replays(evidence),
         *_check_runs(evidence, folds),
         *_check_effects(evidence, folds),
         *_check_completions(evidence, folds),
@@ -82,7 +77,7 @@ def _check_log(evidence: Evidence) -> Found:
 def _check_acknowledged(evidence: Evidence) -> Found:
     """What was answered with 2xx is in the log, where the answer said; nothing else from there is."""
     log = _by_identity(evidence)
-    for line in _sent(evidence, "ack"):
+    for line in sent(evidence, "ack"):
         event = log.get((line["source"], line["id"]))
         if event is None:
             yield Violation("acknowledged_lost", f"{line['id']} was acknowledged")
@@ -97,17 +92,19 @@ def _check_acknowledged(evidence: Evidence) -> Found:
     tried = {(line["source"], line["id"]) for line in evidence.sent if line["what"] in ("tried", "record")}
     ours = evidence.expected["own_sources"]
     for event in evidence.events:
-        if not event.source.startswith(ours) and not _is_record(event) and event.identity not in tried:
+        if event.source.startswith(ours) or _is_record(event) or is_told_again(event):
+            continue
+        if event.identity not in tried:
             yield Violation("event_unexpected", f"nobody sent {event.identity}")
 
 
 def _check_files(evidence: Evidence) -> Found:
     announced: dict[str, list[Logged]] = defaultdict(list)
     for event in evidence.events:
-        if event.source == evidence.expected["folder"]:
+        if event.source == evidence.expected["folder"] and not is_told_again(event):
             announced[event.body["data"]["path"]].append(event)
     ledger = Counter(evidence.files)
-    for line in _sent(evidence, "file"):
+    for line in sent(evidence, "file"):
         events = announced.pop(line["path"], [])
         if not events:
             yield Violation("file_lost", line["path"])
@@ -135,7 +132,7 @@ def _check_kafka(evidence: Evidence) -> Found:
     by_place = {event.id: event for event in evidence.events if _is_record(event)}
     newest: dict[int, int] = {}
     known: set[str] = set()
-    lines = sorted(_sent(evidence, "record"), key=lambda line: (line["partition"], line["offset"]))
+    lines = sorted(sent(evidence, "record"), key=lambda line: (line["partition"], line["offset"]))
     for line in lines:
         place = (line["topic"], line["partition"], line["offset"])
         name = "/".join(map(str, place))
@@ -159,46 +156,41 @@ def _check_kafka(evidence: Evidence) -> Found:
 
 
 def _check_routing(evidence: Evidence) -> Found:
-    """Each (event, matching trigger) has one disposition and one run; nothing else has."""
+    """Each (event, matching trigger) has one disposition, or waits in one place; nothing else has."""
     triggers: Mapping[str, Any] = evidence.expected["triggers"]
-    due = {
-        (event.position, name)
-        for event in evidence.events
-        for name in triggers
-        if _fits(event, triggers[name])
-    }
+    due = due_pairs(evidence)
     by_run = Counter(run.run_id for run in evidence.runs)
     runs = {run.run_id: run for run in evidence.runs}
-    times = Counter((position, trigger) for position, trigger, _, _ in evidence.dispositions)
+    times = Counter((one.position, one.trigger) for one in evidence.dispositions)
+    times.update((position, trigger) for position, trigger, _ in evidence.held)
     for pair in sorted(due - times.keys()):
         yield Violation("disposition_missing", f"{pair}")
     for pair in sorted(times.keys() - due):
         yield Violation("disposition_unexpected", f"{pair}")
-    for position, trigger, kind, run_id in evidence.dispositions:
+    for pair, count in times.items():
+        if count > 1:
+            yield Violation("disposition_doubled", f"{pair} has {count}")
+    for position, trigger, kind, run_id, _ in evidence.dispositions:
         run = runs.get(run_id or "")
-        if times[position, trigger] > 1:
-            yield Violation("disposition_doubled", f"{(position, trigger)}")
+        expected = triggers.get(trigger, {})
         if kind != "run":
-            yield Violation("disposition_unexpected", f"{(position, trigger)} is {kind}")
+            if "admission" not in expected:
+                yield Violation("disposition_unexpected", f"{(position, trigger)} is {kind}")
         elif run is None:
             yield Violation("run_missing", f"{run_id} for {(position, trigger)}")
-        elif (run.position, run.trigger, run.dag) != (
-            position,
-            trigger,
-            triggers.get(trigger, {}).get("dag"),
-        ):
+        elif (run.position, run.trigger, run.dag) != (position, trigger, expected.get("dag")):
             yield Violation("run_inconsistent", f"{run_id} is {run}")
     for identity, count in Counter((r.trigger, r.event_source, r.event_id) for r in evidence.runs).items():
         if count > 1:
             yield Violation("run_doubled", f"{count} runs for {identity}")
-    accounted = {run_id for _, _, _, run_id in evidence.dispositions}
+    accounted = {one.run_id for one in evidence.dispositions if one.kind == "run"}
     for run_id, count in by_run.items():
         if count > 1 or run_id not in accounted:
             yield Violation("run_unaccounted", f"{run_id} has no disposition of its own")
 
 
 def _check_runs(evidence: Evidence, folds: Mapping[str, Folded]) -> Found:
-    cancelled = {line["run"] for line in _sent(evidence, "cancel")}
+    cancelled = {line["run"] for line in sent(evidence, "cancel")}
     for run in evidence.runs:
         folded = folds[run.run_id]
         for problem in folded.problems:
@@ -218,7 +210,7 @@ def _check_effects(evidence: Evidence, folds: Mapping[str, Folded]) -> Found:
     for place, line in enumerate(evidence.effects):
         lines[line["run"], line["task"]].append((place, line))
     dags = {run.run_id: evidence.expected["dags"].get(run.dag, {}) for run in evidence.runs}
-    frozen = _sent(evidence, "frozen")
+    frozen = sent(evidence, "frozen")
     for (run_id, task), executions in lines.items():
         if run_id not in folds:
             yield Violation("executed_without_record", f"{run_id}/{task}: there is no such run")
@@ -284,7 +276,7 @@ def _check_completions(evidence: Evidence, folds: Mapping[str, Folded]) -> Found
     """Exactly one per run, true to its end, carrying on what its event carried."""
     found: dict[str, list[Logged]] = defaultdict(list)
     for event in evidence.events:
-        if event.type in COMPLETION_TYPES:
+        if event.type in COMPLETION_TYPES and not is_told_again(event):
             found[str(event.body.get("subject"))].append(event)
     causes = {event.position: event for event in evidence.events}
     for run in evidence.runs:
@@ -326,6 +318,7 @@ def _check_completions(evidence: Evidence, folds: Mapping[str, Folded]) -> Found
 def _check_deliveries(evidence: Evidence) -> Found:
     """Each event that a subscription wants was accepted by the receiver, and is marked so."""
     rows = {(name, position): state for name, position, state in evidence.deliveries}
+    log = {event.position: event for event in evidence.events}
     accepted: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
     for place, line in enumerate(evidence.topic or ()):
         accepted["topic"].setdefault((line["source"], line["id"]), place)
@@ -335,13 +328,16 @@ def _check_deliveries(evidence: Evidence) -> Found:
     for name, wanted in _subscriptions(evidence).items():
         places = []
         for event in evidence.events:
-            if not _fits(event, wanted):
+            if not _is_wanted(event, wanted):
                 continue
             taken, state = accepted[wanted["path"]].get(event.identity), rows.get((name, event.position))
             if taken is None or state != "delivered":
                 yield Violation("delivery_missing", f"{name}: {event.id}, received at {taken}, {state}")
             else:
                 places.append(taken)
+        for position in [position for subscription, position in rows if subscription == name]:
+            if position not in log or not _is_wanted(log[position], wanted):
+                yield Violation("delivery_unexpected", f"{name} has a delivery of {position}")
         if wanted["ordered"] and places != sorted(places):
             yield Violation("delivery_order", f"{name}: {places}")
 
@@ -354,14 +350,14 @@ def _check_received(evidence: Evidence, secret: str) -> Found:
     for line in evidence.received:
         identity = _identity_of(line)
         event = log.get(identity)
-        if event is None or not _fits(event, wanted[line["path"]]):
+        if event is None or not _is_wanted(event, wanted[line["path"]]):
             yield Violation("delivery_unexpected", f"{line['path']} got {identity}")
         ids[identity].add(line["headers"].get("webhook-id", ""))
         if not _is_signed(line, secret):
             yield Violation("signature_invalid", f"{identity}: {line['headers']}")
     for line in evidence.topic or ():
         event = log.get((line["source"], line["id"]))
-        if event is None or not _fits(event, wanted["topic"]):
+        if event is None or not _is_wanted(event, wanted["topic"]):
             yield Violation("delivery_unexpected", f"the topic got {line}")
     for identity, names in ids.items():
         if len(names) > 1 or "" in names:
@@ -408,14 +404,16 @@ def _check_stream(evidence: Evidence) -> Found:
 
 def _check_balance(evidence: Evidence) -> Found:
     runs, ended = len(evidence.runs), sum(run.state in FINAL for run in evidence.runs)
-    completions = sum(event.type in COMPLETION_TYPES for event in evidence.events)
-    dispositions = sum(kind == "run" for _, _, kind, _ in evidence.dispositions)
+    completions = sum(
+        event.type in COMPLETION_TYPES and not is_told_again(event) for event in evidence.events
+    )
+    dispositions = sum(one.kind == "run" for one in evidence.dispositions)
     if len({runs, ended, completions, dispositions}) > 1:
         counts = f"{dispositions} dispositions, {runs} runs, {ended} ended, {completions} completions"
         yield Violation("unbalanced", counts)
     unrouted = [event for event in evidence.events if event.position > evidence.router_cursor]
     needed: Callable[[Logged], bool] = lambda event: any(  # noqa: E731
-        _fits(event, each)
+        fits(event, each)
         for each in (*evidence.expected["triggers"].values(), *_subscriptions(evidence).values())
     )
     if any(map(needed, unrouted)):
@@ -435,10 +433,6 @@ def _by_identity(evidence: Evidence) -> dict[tuple[str, str], Logged]:
     return {event.identity: event for event in evidence.events}
 
 
-def _sent(evidence: Evidence, what: str) -> list[Line]:
-    return [line for line in evidence.sent if line["what"] == what]
-
-
 def _subscriptions(evidence: Evidence) -> dict[str, Mapping[str, Any]]:
     """Those whose receiver is there."""
     wanted: Mapping[str, Mapping[str, Any]] = evidence.expected["subscriptions"]
@@ -447,12 +441,13 @@ def _subscriptions(evidence: Evidence) -> dict[str, Mapping[str, Any]]:
     }
 
 
+def _is_wanted(event: Logged, subscription: Mapping[str, Any]) -> bool:
+    """Subscribers are told the first time only."""
+    return fits(event, subscription) and not is_told_again(event)
+
+
 def _is_record(event: Logged) -> bool:
-    return event.source.startswith("/kafka/")
-
-
-def _fits(event: Logged, wanted: Mapping[str, Any]) -> bool:
-    return event.type in wanted["types"] and ("sources" not in wanted or event.source in wanted["sources"])
+    return event.source.startswith("/kafka/") and not is_told_again(event)
 
 
 def _identity_of(line: Line) -> tuple[str, str]:

@@ -99,6 +99,28 @@ class Case:
         self.rewrite("stream", lambda lines: [*lines, seen])
         return position
 
+    def tell_again(self, kind: str) -> int:
+        """A replay of one event of that type, to a trigger that takes nothing of it; the position it is told at."""
+        original = self.ask("SELECT position FROM events WHERE type = ?", kind)
+        body = json.loads(self.ask("SELECT body FROM events WHERE position = ?", original))
+        told = {
+            name: value
+            for name, value in body.items()
+            if name not in ("correlationid", "causationid", "hopcount")
+        }
+        marks = {"replayid": "r", "replayof": str(original), "replayto": "poison"}
+        order = {
+            "what": "replay",
+            "id": "r",
+            "after": original - 1,
+            "until": original,
+            "triggers": ["poison"],
+        }
+        self.rewrite("sent", lambda lines: [*lines, order])
+        position = self.log(**{**told, **marks, "id": f"{told['id']}/replay/r"})
+        self.change("UPDATE cursors SET value = ? WHERE name = 'router'", str(position))
+        return position
+
     def produce(self, offset: int, form: str) -> int:
         """A Kafka record with the event or dead letter that it became; the event's position (0: none)."""
         record = {"what": "record", "topic": "t", "partition": 0, "offset": offset, "form": form}

@@ -14,6 +14,7 @@ The outside's files are JSON lines:
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import json
 import sqlite3
@@ -21,9 +22,20 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["Evidence", "Line", "Logged", "Row", "Run", "Story", "connect", "read_evidence", "read_lines"]
+__all__ = [
+    "Became",
+    "Evidence",
+    "Line",
+    "Logged",
+    "Row",
+    "Run",
+    "Story",
+    "connect",
+    "read_evidence",
+    "read_lines",
+]
 
 Line = Mapping[str, Any]
 
@@ -37,6 +49,7 @@ class Logged:
     source: str
     id: str
     body: Mapping[str, Any]
+    received_at: int
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -57,6 +70,18 @@ class Run:
     started_at: int | None
     ended_at: int | None
     hop_count: int
+    queued_at: int
+    parameters: Mapping[str, Any]
+
+
+class Became(NamedTuple):
+    """One disposition."""
+
+    position: int
+    trigger: str
+    kind: str
+    run_id: str | None
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +102,11 @@ class Evidence:
 
     expected: Mapping[str, Any]
     events: Sequence[Logged]
-    #: (position, trigger, kind, run id).
-    dispositions: Sequence[tuple[int, str, str, str | None]]
+    dispositions: Sequence[Became]
+    #: (position, trigger, stage) of what waits in an admission.
+    held: Sequence[tuple[int, str, str]]
+    #: (position, triggers that events after it were routed under), in order.
+    live: Sequence[tuple[int, frozenset[str]]]
     runs: Sequence[Run]
     histories: Mapping[str, Story]
     #: (subscription, position, state).
@@ -95,6 +123,11 @@ class Evidence:
     stream: Sequence[Line]
     #: None where there is no broker.
     topic: Sequence[Line] | None
+
+    def live_at(self, position: int) -> frozenset[str]:
+        """Names of the triggers that the event at `position` was routed under."""
+        place = bisect.bisect_left(self.live, position, key=lambda one: one[0])
+        return self.live[place - 1][1] if place else frozenset()
 
 
 def connect(database: Path) -> contextlib.closing[sqlite3.Connection]:
@@ -118,17 +151,31 @@ def read_evidence(folder: Path, expected: Path) -> Evidence:
             events=[
                 _logged(*row)
                 for row in database.execute(
-                    "SELECT position, type, source, body FROM events ORDER BY position"
+                    "SELECT position, type, source, body, received_at FROM events ORDER BY position"
                 )
             ],
-            dispositions=database.execute(
-                "SELECT position, trigger, kind, run_id FROM dispositions"
-            ).fetchall(),
+            dispositions=[
+                Became(*row)
+                for row in database.execute(
+                    "SELECT position, trigger, kind, run_id, detail FROM dispositions"
+                )
+            ],
+            held=database.execute("SELECT position, trigger, stage FROM held_events").fetchall(),
+            live=[
+                (
+                    position,
+                    frozenset(entry["name"] for kind, entry in json.loads(written) if kind == "triggers"),
+                )
+                for position, written in database.execute(
+                    "SELECT position, written FROM routed_under JOIN definitions USING (version)"
+                    " ORDER BY position"
+                )
+            ],
             runs=[
-                Run(*row)
+                _run(*row)
                 for row in database.execute(
                     "SELECT run_id, dag, state, trigger, position, event_source, event_id, started_at, ended_at,"
-                    " hop_count FROM runs"
+                    " hop_count, queued_at, parameters FROM runs"
                 )
             ],
             histories=_histories(database),
@@ -150,9 +197,14 @@ def read_evidence(folder: Path, expected: Path) -> Evidence:
         )
 
 
-def _logged(position: int, kind: str, source: str, body: bytes) -> Logged:
+def _logged(position: int, kind: str, source: str, body: bytes, received_at: int) -> Logged:
     event = json.loads(body)
-    return Logged(position, kind, source, event["id"], event)
+    return Logged(position, kind, source, event["id"], event, received_at)
+
+
+def _run(*row: Any) -> Run:
+    values: tuple[Any, ...] = (*row[:-1], json.loads(row[-1]))
+    return Run(*values)
 
 
 def _histories(database: sqlite3.Connection) -> dict[str, list[Row]]:

@@ -27,19 +27,22 @@ from tests.acceptance.server import ServerProcess
 from tests.acceptance.stream import StreamReader
 from tests.acceptance.topic import completions_of, write_down
 
-__all__ = ["EXPECTED", "SECRET", "Load", "Scene", "copy_project", "staged"]
+__all__ = ["EXPECTED", "GITHUB_SECRET", "SECRET", "Load", "Scene", "copy_project", "staged"]
 
 HERE = Path(__file__).parent
 EXPECTED = HERE / "expected.json"
 SECRET = "whsec_YWNjZXB0YW5jZS1zZWNyZXQtMDEyMzQ1Njc4OWFi"
+GITHUB_SECRET = "a secret of forty characters, give or take"
 SETTLE_SECONDS = 60.0
-_MODES = ("structured", "binary", "batch", "webhook", "form")
+_MODES = ("structured", "binary", "batch", "webhook", "form", "change")
 
 
-def copy_project(folder: Path, *, inbox: Path, receiver_port: int, topic: str | None) -> None:
+def copy_project(
+    folder: Path, *, inbox: Path, receiver_port: int, topic: str | None, to_topic: bool = True
+) -> None:
     """The project under test at `folder`, with this test's addresses in it."""
     shutil.copytree(HERE / "project", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    if topic is None:
+    if topic is None or not to_topic:
         (folder / "triggers" / "topic.yaml").unlink()
     for path in (folder / "triggers").glob("*.yaml"):
         text = path.read_text("utf-8").replace("TOPIC", topic or "unused").replace("INBOX", str(inbox))
@@ -82,16 +85,21 @@ class Scene:
         *,
         postgres: str | None,
         nodes: int,
+        settings_of: Mapping[str, Mapping[str, str]],
+        to_topic: bool,
         client: Callable[[Callable[[], str]], Client],
     ) -> None:
         self.folder = folder
         self.receiver = receiver
         self._kafka = kafka
-        self._sent = Notes(folder / "sent.jsonl")
+        self._to_topic = to_topic
+        #: What the senders write down.
+        self.sent = Notes(folder / "sent.jsonl")
         self._seen = Notes(folder / "stream.jsonl")
         environment = {
             "ACCEPTANCE_EFFECTS": str(folder / "effects.jsonl"),
             "ACCEPTANCE_SECRET": SECRET,
+            "ACCEPTANCE_GITHUB_SECRET": GITHUB_SECRET,
             "TIDEMILL_FILE_SCAN_SECONDS": "1",
             # Every run must live through all the kills; what kills is tried in a test of its own.
             "TIDEMILL_MAX_RECOVERIES": "1000",
@@ -105,7 +113,7 @@ class Scene:
             ServerProcess(
                 node_folder(folder, number),
                 folder / f"server-{number}.log",
-                environment,
+                {**environment, **settings_of.get(f"node-{number}", {})},
                 node=f"node-{number}",
             )
             for number in range(1, nodes + 1)
@@ -140,19 +148,19 @@ class Scene:
     ) -> Load:
         """Begin to send through every source that is named."""
         stop = asyncio.Event()
-        http = [Http(mode, self.client, self._sent, seed=seed, pause=pause) for mode in modes]
-        inbox = Files(self.folder / "inbox", self._sent, pause=2 * pause) if files else None
-        produced = Records(*self._kafka, self._sent, pause=pause) if self._kafka and records else None
+        http = [Http(mode, self.client, self.sent, seed=seed, pause=pause) for mode in modes]
+        inbox = Files(self.folder / "inbox", self.sent, pause=2 * pause) if files else None
+        produced = Records(*self._kafka, self.sent, pause=pause) if self._kafka and records else None
         works = [sender.run(stop) for sender in (*http, inbox, produced) if sender is not None]
         if jobs:
-            works.append(Jobs(self.client, self._sent, pause=10 * pause).run(stop))
+            works.append(Jobs(self.client, self.sent, pause=10 * pause).run(stop))
         tasks = [asyncio.create_task(work) for work in works]
         self._tasks += tasks
         return Load(http, inbox, produced, stop, tasks)
 
     async def post(self, kind: str, name: str) -> int:
         """Post one event that has no data; its position."""
-        return await post_event(self.client, self._sent, kind=kind, name=name)
+        return await post_event(self.client, self.sent, kind=kind, name=name)
 
     async def run_at(self, position: int) -> str:
         """The run that routing makes of the event at `position`."""
@@ -160,18 +168,21 @@ class Scene:
 
     async def cancel(self, run: str) -> None:
         """Ask for the end of a run."""
-        await cancel_run(self.client, self._sent, run)
+        await cancel_run(self.client, self.sent, run)
 
     async def freeze(self, server: ServerProcess, seconds: float) -> None:
         """Stop a node without its knowing for so long."""
         at = now_us()
         server.suspend()
         await asyncio.sleep(seconds)
-        self._sent.write(what="frozen", pid=server.pid, at=at, until=now_us())
+        self.sent.write(what="frozen", pid=server.pid, at=at, until=now_us())
         server.resume()
 
     async def settle(self) -> None:
-        """Return when everything that was sent has come to its end, or after `SETTLE_SECONDS` (the checker tells)."""
+        """Return when everything that was sent has come to its end.
+
+        Or when nothing has changed for `SETTLE_SECONDS`: then the checker tells what has not.
+        """
         self.receiver.is_moody = False
         deadline = time.monotonic() + SETTLE_SECONDS
         previous: tuple[int, ...] | None = None
@@ -183,6 +194,8 @@ class Scene:
             now = await self._state()
             if now == previous and now[0] == self.stream.last and not any(now[1:4]):
                 return
+            if now != previous:
+                deadline = time.monotonic() + SETTLE_SECONDS
             previous = now
 
     async def _state(self) -> tuple[int, ...]:
@@ -194,16 +207,16 @@ class Scene:
     async def stop_and_check(self) -> list[Violation]:
         """Stop every node in order, then let the checker look."""
         await self.stop_tasks()
-        if self._kafka:
-            notes = Notes(self.folder / "topic.jsonl")
-            await write_down(self._kafka[0], completions_of(self._kafka[1]), notes)
-            notes.close()
         running = [server for server in self.servers if server.is_running]
         for server in running:
             server.terminate()
         for server in running:
             code = await server.wait(40.0)
             assert code == 0, f"a stop in order ended with {code}: {server.log_tail()}"
+        if self._kafka and self._to_topic:  # now that nobody delivers any more
+            notes = Notes(self.folder / "topic.jsonl")
+            await write_down(self._kafka[0], completions_of(self._kafka[1]), notes)
+            notes.close()
         return await self.check()
 
     async def check(self) -> list[Violation]:
@@ -224,19 +237,21 @@ class Scene:
             server.kill()
         await self.stop_tasks()
         await self.client.close()
-        self._sent.close()
+        self.sent.close()
         self._seen.close()
 
 
 _STATE = """SELECT
     (SELECT coalesce(max(position), 0) FROM events),
     (SELECT count(*) FROM runs WHERE ended_at IS NULL),
-    (SELECT count(*) FROM deliveries WHERE state = 'pending'),
+    (SELECT count(*) FROM deliveries WHERE state = 'pending')
+        + (SELECT count(*) FROM held_events WHERE trigger <> 'pair'),
     (SELECT count(*) FROM events WHERE source LIKE '/kafka/%' OR source = '/acceptance/kafka')
         + (SELECT count(*) FROM dead_letters WHERE stage = 'kafka'),
     (SELECT count(*) FROM runs),
     (SELECT count(*) FROM deliveries),
-    (SELECT count(*) FROM files)
+    (SELECT count(*) FROM files),
+    (SELECT count(*) FROM held_events)
 """
 
 
@@ -253,14 +268,18 @@ async def staged(
     kafka: tuple[str, str] | None = None,
     postgres: str | None = None,
     nodes: int = 1,
+    settings_of: Mapping[str, Mapping[str, str]] | None = None,
+    to_topic: bool = True,
     keep_alive: bool = True,
     answer_seconds: float = 10.0,
 ) -> AsyncIterator[Scene]:
     """A scene below `folder`; `kafka` is (bootstrap servers, topic), `postgres` the address of an empty database.
 
-    Nothing of it is left running. Without `keep_alive` each request has a connection of its own: then a connection that
-    is closed without an answer was never one that the server had merely kept open. Who got no answer within
-    `answer_seconds` asks again, and where there are more nodes the next one.
+    `settings_of` are settings of single nodes, by name, beside the `settings` of all. Completions go `to_topic`, too,
+    where there is a broker. Nothing of it is left running.
+    Without `keep_alive` each request has a connection of its own: then a connection that is closed without an answer
+    was never one that the server had merely kept open. Who got no answer within `answer_seconds` asks again, and where
+    there are more nodes the next one.
     """
     notes = Notes(folder / "received.jsonl")
     topic = kafka[1] if kafka else None
@@ -268,8 +287,20 @@ async def staged(
     async with receiving(notes) as receiver:
         for number in range(1, nodes + 1):
             place = node_folder(folder, number)
-            copy_project(place, inbox=folder / "inbox", receiver_port=receiver.port, topic=topic)
-        scene = Scene(folder, receiver, settings or {}, kafka, postgres=postgres, nodes=nodes, client=client)
+            copy_project(
+                place, inbox=folder / "inbox", receiver_port=receiver.port, topic=topic, to_topic=to_topic
+            )
+        scene = Scene(
+            folder,
+            receiver,
+            settings or {},
+            kafka,
+            postgres=postgres,
+            nodes=nodes,
+            settings_of=settings_of or {},
+            to_topic=to_topic,
+            client=client,
+        )
         try:
             yield scene
         finally:

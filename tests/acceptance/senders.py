@@ -20,7 +20,7 @@ import httpx
 from aiokafka import AIOKafkaProducer
 from tests.acceptance.notes import Notes
 
-__all__ = ["Client", "Files", "Http", "Jobs", "Records", "cancel_run", "find_run", "post_event"]
+__all__ = ["Client", "Files", "Http", "Jobs", "Records", "cancel_run", "find_run", "post_batch", "post_event"]
 
 _PAUSE_SECONDS = 0.05
 _BUSY = frozenset({429, 503, 507})
@@ -71,6 +71,17 @@ async def post_event(client: Client, notes: Notes, *, kind: str, name: str) -> i
     return position
 
 
+async def post_batch(client: Client, notes: Notes, events: Sequence[Mapping[str, Any]]) -> None:
+    """Post new events in one request, so that they have one time of reception."""
+    for event in events:
+        notes.write(what="tried", source=event["source"], id=event["id"])
+    headers = {"content-type": "application/cloudevents-batch+json"}
+    answer = await client.ask("POST", "/events", content=json.dumps(events), headers=headers)
+    assert answer.status_code == 202, answer.text
+    for event, told in zip(events, answer.json()["events"], strict=True):
+        notes.write(what="ack", source=event["source"], id=event["id"], data=event["data"], **told)
+
+
 async def find_run(client: Client, position: int) -> str:
     """The run that routing makes of the event at `position`."""
     while True:
@@ -90,7 +101,7 @@ async def cancel_run(client: Client, notes: Notes, run: str) -> None:
 
 
 class Http:
-    """Posts events in one mode: structured, binary, batch, webhook or form."""
+    """Posts events in one mode: structured, binary, batch, webhook or form; or changes, which go through admission."""
 
     def __init__(self, mode: str, client: Client, notes: Notes, *, seed: int, pause: float) -> None:
         self._mode = mode
@@ -116,6 +127,15 @@ class Http:
         self.sent += 1
         is_payment = self._mode in ("webhook", "form")
         number = self._random.randrange(1, 200)
+        if self._mode == "change":
+            data = {"n": number, "k": number % 5, "half": number // 5 % 2}
+            return {
+                "specversion": "1.0",
+                "id": f"change-{name}",
+                "source": "/acceptance/change",
+                "type": "com.example.change",
+                "data": data,
+            }
         return {
             "specversion": "1.0",
             "id": f"{self._mode}-{name}",
@@ -161,7 +181,7 @@ class Http:
     def _request(self, event: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         body = {"id": event["id"], "n": event["data"]["n"]}
         match self._mode:
-            case "structured":
+            case "structured" | "change":
                 headers = {"content-type": "application/cloudevents+json"}
                 return "/events", {"content": json.dumps(event), "headers": headers}
             case "binary":

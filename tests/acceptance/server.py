@@ -15,7 +15,10 @@ from pathlib import Path
 
 from tests.acceptance.notes import wait_until
 
-__all__ = ["ServerProcess"]
+__all__ = ["DEATHS", "ServerProcess"]
+
+#: What a process ends with that was killed by a run of its own: by a signal, or by an exit (`acceptance.EXIT_CODE`).
+DEATHS = (-signal.SIGKILL, 77)
 
 _SERVE = [sys.executable, "-m", "tidemill", "serve"]
 #: The same with a probe that kills the process at a commit point.
@@ -35,7 +38,8 @@ class ServerProcess:
         self.node = node
         self._project = project
         self._log = log
-        self._environment = {**os.environ, **environment, "TIDEMILL_NODE_NAME": node}
+        #: What the next one is started with.
+        self.environment = {**os.environ, **environment, "TIDEMILL_NODE_NAME": node}
         self._process: subprocess.Popen[bytes] | None = None
         #: Where the last one that came up answered.
         self.url = "http://127.0.0.1:9"
@@ -52,7 +56,7 @@ class ServerProcess:
         return self._process is not None and self._process.poll() is None
 
     async def start(self, *, kill_at: str | None = None, may_die: bool = False) -> bool:
-        """True when it is ready; False when it was killed before that, at its kill point or because it `may_die`."""
+        """True when it is ready; False when it was killed before that, at its kill point or by a run of its own."""
         note = self._project / ".tidemill" / "server.json"
         note.unlink(missing_ok=True)
         self._process = self.spawn(kill_at=kill_at)
@@ -60,8 +64,8 @@ class ServerProcess:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if (code := self._process.poll()) is not None:
-                expected = -signal.SIGKILL if kill_at or may_die else None
-                assert code == expected, f"ended with {code}: {self.log_tail()}"
+                expected = DEATHS if may_die else (-signal.SIGKILL,) if kill_at else ()
+                assert code in expected, f"ended with {code}: {self.log_tail()}"
                 return False
             try:
                 self.url = json.loads(note.read_text("utf-8"))["url"]
@@ -80,7 +84,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env=self.environment,
             )
 
     async def wait(self, seconds: float) -> int | None:

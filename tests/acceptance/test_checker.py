@@ -12,10 +12,22 @@ import pytest
 from tests.acceptance.doctor import Case, Lines
 from tests.acceptance.evidence import read_lines
 from tests.acceptance.scene import staged
+from tests.acceptance.senders import post_batch
 
 pytestmark = pytest.mark.acceptance
 
 _RUN = "SELECT run_id FROM runs WHERE dag = 'orders' AND state = 'succeeded'"
+#: Of one key and one time: they are debounced, joined, and the first two are duplicates.
+_CHANGES = [
+    {
+        "specversion": "1.0",
+        "id": f"together-{place}",
+        "source": "/acceptance/events",
+        "type": "com.example.change",
+        "data": {"n": max(place, 1), "k": 1, "half": place % 2},
+    }
+    for place in range(6)
+]
 _SUCCEEDED = "dev.tidemill.run.succeeded.v1"
 
 
@@ -27,8 +39,9 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     async def gather() -> None:
         async with staged(folder) as scene:
             scene.receiver.is_moody = False
-            load = scene.send(pause=0.03)
             await scene.server.start()
+            await post_batch(scene.client, scene.sent, _CHANGES)
+            load = scene.send(pause=0.03)
             await asyncio.sleep(1.5)
             await load.finish()
             await scene.settle()
@@ -291,6 +304,125 @@ def _route_nothing(case: Case) -> None:
     case.change("UPDATE cursors SET value = '0' WHERE name = 'router'")
 
 
+def _waiting(case: Case, trigger: str, kind: str) -> int:
+    """Position of a change that ended so."""
+    position: int = case.ask(
+        "SELECT min(position) FROM dispositions WHERE trigger = ? AND kind = ?", trigger, kind
+    )
+    return position
+
+
+def _hold(case: Case, trigger: str, position: int) -> None:
+    case.change(
+        "INSERT INTO held_events (position, trigger, stage, key, body) VALUES (?, ?, 'debounce', '', x'')",
+        position,
+        trigger,
+    )
+
+
+def _hold_what_has_ended(case: Case) -> None:
+    _hold(case, "pair", _waiting(case, "pair", "run"))
+
+
+def _hold_for_ever(case: Case) -> None:
+    position = _waiting(case, "turn", "run")
+    case.change("DELETE FROM dispositions WHERE trigger = 'turn' AND position = ?", position)
+    _hold(case, "turn", position)
+
+
+def _leave_a_pair(case: Case) -> None:
+    for half in (0, 1):
+        position = case.ask(
+            "SELECT min(position) FROM events JOIN dispositions USING (position) WHERE trigger = 'pair'"
+            " AND body ->> '$.data.half' = ? AND body ->> '$.data.k' = 1",
+            half,
+        )
+        case.change("DELETE FROM dispositions WHERE trigger = 'pair' AND position = ?", position)
+        _hold(case, "pair", position)
+
+
+def _lose_what_waits(case: Case) -> None:
+    case.change("DELETE FROM dispositions WHERE kind = 'debounced_into'")
+
+
+def _point_to_nothing(case: Case) -> None:
+    case.change("UPDATE dispositions SET run_id = 'another' WHERE kind = 'debounced_into'")
+
+
+def _point_to_another(case: Case) -> None:
+    last = case.ask("SELECT run_id FROM runs WHERE trigger = 'gather' ORDER BY position DESC")
+    case.change(
+        "UPDATE dispositions SET run_id = ? WHERE kind = 'debounced_into' AND position ="
+        " (SELECT min(position) FROM dispositions WHERE kind = 'debounced_into')",
+        last,
+    )
+
+
+def _lose_an_event_of_a_payload(case: Case) -> None:
+    case.change(
+        "UPDATE runs SET parameters = CAST(json_remove(CAST(parameters AS TEXT), '$.events[0]') AS BLOB)"
+        " WHERE trigger = 'gather'"
+    )
+
+
+def _join_one_half(case: Case) -> None:
+    case.change(
+        "UPDATE events SET body = CAST(json_set(CAST(body AS TEXT), '$.data.half', 0) AS BLOB)"
+        " WHERE type = 'com.example.change'"
+    )
+
+
+def _start_two_at_once(case: Case) -> None:
+    case.change(
+        "UPDATE runs SET queued_at = (SELECT min(queued_at) FROM runs WHERE trigger = 'turn')"
+        " WHERE trigger = 'turn'"
+    )
+
+
+def _take_a_duplicate(case: Case) -> None:
+    case.change(
+        "UPDATE dispositions SET detail = 'position 0' WHERE trigger = 'turn' AND kind = 'duplicate_of'"
+    )
+
+
+def _drop_below_the_limit(case: Case) -> None:
+    case.change("UPDATE dispositions SET kind = 'dropped_by_limit' WHERE trigger = 'turn' AND kind = 'run'")
+
+
+def _end_as_nobody_said(case: Case) -> None:
+    case.change("UPDATE dispositions SET kind = 'coalesced_into' WHERE kind = 'joined_into'")
+
+
+def _deliver_a_replay(case: Case) -> None:
+    position = case.tell_again(_SUCCEEDED)
+    case.change(
+        "INSERT INTO deliveries (subscription, position, state, attempts, due_at, detail)"
+        " VALUES ('completions', ?, 'delivered', 1, 0, '')",
+        position,
+    )
+
+
+def _leave_out_of_a_replay(case: Case) -> None:
+    position = case.tell_again(_SUCCEEDED)
+    case.change("DELETE FROM events WHERE position = ?", position)
+
+
+def _tell_twice(case: Case) -> None:
+    position = case.tell_again(_SUCCEEDED)
+    body = json.loads(case.ask("SELECT body FROM events WHERE position = ?", position))
+    case.log(**{**body, "id": "again"})
+
+
+def _tell_something_else(case: Case) -> None:
+    position = case.tell_again(_SUCCEEDED)
+    case.edit("events", f"position = {position}", '"state"', '"stage"')
+
+
+def _tell_unasked(case: Case) -> None:
+    case.tell_again(_SUCCEEDED)
+    case.rewrite("sent", lambda lines: [line for line in lines if line["what"] != "replay"])
+
+
 _DAMAGES: dict[Callable[[Case], None], str] = {
     _lose_an_event: "acknowledged_lost",
     _double_an_event: "event_doubled",
@@ -339,10 +471,33 @@ _DAMAGES: dict[Callable[[Case], None], str] = {
     _change_in_the_stream: "stream_unexpected",
     _leave_a_request: "unbalanced",
     _route_nothing: "unbalanced",
+    _hold_what_has_ended: "disposition_doubled",
+    _hold_for_ever: "held_left",
+    _leave_a_pair: "join_left",
+    _lose_what_waits: "disposition_missing",
+    _point_to_nothing: "joined_to_nothing",
+    _point_to_another: "payload_differs",
+    _lose_an_event_of_a_payload: "payload_differs",
+    _join_one_half: "join_incomplete",
+    _start_two_at_once: "slots_exceeded",
+    _take_a_duplicate: "admission_differs",
+    _drop_below_the_limit: "admission_differs",
+    _end_as_nobody_said: "disposition_unexpected",
+    _deliver_a_replay: "delivery_unexpected",
+    _leave_out_of_a_replay: "replay_missing",
+    _tell_twice: "replay_doubled",
+    _tell_something_else: "replay_changed",
+    _tell_unasked: "replay_unexpected",
 }
 
 
 def test_checker_finds_nothing_in_good_evidence(case: Case) -> None:
+    assert case.codes() == set()
+
+
+def test_checker_finds_nothing_wrong_in_a_replay_that_is_whole(case: Case) -> None:
+    case.tell_again(_SUCCEEDED)
+
     assert case.codes() == set()
 
 
@@ -376,7 +531,16 @@ def test_checker_forgives_the_attempt_that_a_freeze_came_before_and_no_other(cas
 
 
 def test_checker_knows_nothing_of_the_package_under_test() -> None:
-    for name in ("checker.py", "databases.py", "evidence.py", "fold.py"):
+    parts = (
+        "admitted.py",
+        "checker.py",
+        "databases.py",
+        "evidence.py",
+        "fold.py",
+        "told_again.py",
+        "violations.py",
+    )
+    for name in parts:
         lines = (Path(__file__).with_name(name)).read_text("utf-8").splitlines()
         imported = [line for line in lines if line.startswith(("import ", "from "))]
         assert imported

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.acceptance.scene import Load, Scene, staged
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(360)]
 
 #: How long a service under load may live until it has come to its kill point.
 _REACHED_SECONDS = 20.0

@@ -11,7 +11,7 @@ from tests.acceptance.evidence import connect, read_lines
 from tests.acceptance.notes import wait_until
 from tests.acceptance.scene import Scene, staged
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 
 
 async def _wait_for_acknowledgements(scene: Scene, count: int) -> None:

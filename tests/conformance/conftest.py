@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 
@@ -22,18 +21,18 @@ def _require(kind: str) -> None:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[TestCluster]:
-    """A Ray cluster that this process is connected to: connecting anew for each test would take most of the time."""
+    """A Ray cluster."""
     _require("ray")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
     with TestCluster("ray") as cluster:
-        ray.init(
-            address=cluster.address, namespace="tidemill", log_to_driver=False, logging_level=logging.ERROR
-        )
         yield cluster
-        ray.shutdown()
+
+
+@pytest.fixture
+def own_ray_cluster() -> Iterator[TestCluster]:
+    """One that a test may stop, with `ray://`."""
+    _require("ray")
+    with TestCluster("ray", "client") as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

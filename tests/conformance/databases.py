@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tidemill.clock import Clock
+from tidemill.storage.claims import EventData
 from tidemill.storage.contract import Store
 from tidemill.storage.postgres import open_store as open_postgres
 from tidemill.storage.shards import ALL
@@ -21,12 +22,14 @@ DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
 
 @asynccontextmanager
-async def opened(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
+async def opened(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, *, data: EventData | None = None
+) -> AsyncIterator[Store]:
     """The store that the fixture's parameter asks for; it owns everything, as the only node does."""
     if request.param == "sqlite":
-        store: Store = await open_sqlite(tmp_path / "state" / "tidemill.db", clock=clock)
+        store: Store = await open_sqlite(tmp_path / "state" / "tidemill.db", clock=clock, data=data)
     else:
-        store = await open_postgres(request.getfixturevalue("postgres_url"), clock=clock)
+        store = await open_postgres(request.getfixturevalue("postgres_url"), clock=clock, data=data)
         store.shards.change(ALL)
     try:
         yield store

@@ -57,6 +57,8 @@ class ExecutorAdapter(Protocol):
     options: str
     #: Whether it ends a function that does not listen.
     kills: bool
+    #: How many tasks run at once.
+    slots: int
 
     async def build(self, limits: Limits, **settings: Any) -> Executor:
         """A new executor, ready."""
@@ -191,6 +193,7 @@ class Door:
         self.gone = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._is_open = False
         self._knocks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> int:
@@ -204,11 +207,19 @@ class Door:
             writer.transport.abort()
         await asyncio.gather(*self._knocks, return_exceptions=True)
 
+    def open(self) -> None:
+        """Let those go on who wait inside for a byte, and those who come from now on."""
+        self._is_open = True
+        for writer in self._open:
+            writer.write(b"!")
+
     async def _knock(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         knock = asyncio.current_task()
         assert knock is not None
         self._knocks.add(knock)
         self._open.add(writer)
+        if self._is_open:
+            writer.write(b"!")
         self.begun.set()
         with contextlib.suppress(OSError):  # reset by a process that was killed
             await reader.read()
@@ -455,6 +466,16 @@ class ClusterConformance(ExecutorConformance):
 
         assert await scene.result("return 'next'") == "next"
         assert (tmp_path / "calls").read_text() == "called\n"
+
+    async def test_time_in_the_clusters_queue_is_not_the_tasks(self, scene: Scene) -> None:
+        dag = scene.dag("pause(1)\nreturn 1", options="timeout=1.9")
+        count = scene.adapter.slots * 3  # so that the last ones begin after their timeout, counted from here
+        for number in range(count):
+            scene.start(scene.attempt(dag, run_id=f"run-{number}"))
+
+        outcomes = await scene.outcomes(count)
+
+        assert {(one.kind, one.error_type) for one in outcomes} == {(OutcomeKind.SUCCEEDED, "")}
 
     async def test_request_that_no_machine_can_satisfy_is_refused_with_the_numbers(
         self, scene: Scene

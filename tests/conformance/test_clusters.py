@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -72,16 +73,24 @@ async def joined(engine: str, address: str, prepare: str = "") -> str:
     return done.stdout.strip()
 
 
-async def test_ray_is_joined_and_left(ray_cluster: TestCluster) -> None:
-    assert await joined("ray", ray_cluster.address) == "RESULT 7"
+async def test_ray_is_joined_and_left(own_ray_cluster: TestCluster) -> None:
+    inside = await joined("ray", own_ray_cluster.address)
+    outside = await joined("ray", own_ray_cluster.client)
+
+    assert own_ray_cluster.client.startswith("ray://")
+    assert (inside, outside) == ("RESULT 7", "RESULT 7")
 
 
 async def test_dask_is_joined_and_left(dask_cluster: TestCluster) -> None:
     assert await joined("dask", dask_cluster.address) == "RESULT 7"
 
 
-async def test_ray_of_another_version_is_a_sentence(ray_cluster: TestCluster) -> None:
-    said = await joined("ray", ray_cluster.address, "import ray\nray.__version__ = '2.1.0'")
+async def test_ray_of_another_version_is_a_sentence(ray_cluster: TestCluster, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import ray\nray.__version__ = '2.1.0'")
+
+    said = await joined(
+        "ray", ray_cluster.address, f"import os\nos.environ['PYTHONPATH'] = {str(tmp_path)!r}"
+    )
 
     assert said.startswith(f"REFUSED ray_address: {ray_cluster.address}: Version mismatch")
     assert "2.1.0" in said

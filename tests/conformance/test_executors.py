@@ -28,7 +28,7 @@ from tidemill.testing.clusters import TestCluster
 class LoopAdapter:
     """The event loop."""
 
-    name, is_coroutine, options, kills = "loop", True, "", True
+    name, is_coroutine, options, kills, slots = "loop", True, "", True, 1 << 20
 
     async def build(self, limits: Limits, **settings: Any) -> Executor:
         return LoopExecutor(max_result_bytes=limits.max_result_bytes)
@@ -45,7 +45,7 @@ class TestLoop(ExecutorConformance):
 class ThreadAdapter:
     """Threads."""
 
-    name, is_coroutine, options, kills = "thread", False, "", False
+    name, is_coroutine, options, kills, slots = "thread", False, "", False, 4
 
     async def build(self, limits: Limits, **settings: Any) -> Executor:
         return ThreadExecutor(workers=4, max_result_bytes=limits.max_result_bytes)
@@ -62,17 +62,23 @@ class TestThread(ExecutorConformance):
 class RayAdapter:
     """A real Ray cluster."""
 
-    name = "ray"
+    name, slots = "ray", 2
 
-    def __init__(self, address: str, *, is_coroutine: bool = False, packs: bool = False) -> None:
+    def __init__(self, cluster: TestCluster, *, is_coroutine: bool = False, packs: bool = False) -> None:
         self.is_coroutine = is_coroutine
         self.options = "idempotent=True" if packs else ""
         self.kills = not packs
-        self._address = address
+        self._cluster = cluster
         self._packs = packs
 
     async def build(self, limits: Limits, **settings: Any) -> Executor:
-        executor = RayExecutor(self._address, limits=limits, pack_actors=int(self._packs), **settings)
+        executor = RayExecutor(
+            self._cluster.address,
+            limits=limits,
+            pack_actors=int(self._packs),
+            driver=self._cluster.keep_driver(),
+            **settings,
+        )
         await executor.connect()
         return executor
 
@@ -82,7 +88,7 @@ class TestRay(ClusterConformance):
 
     @pytest.fixture
     async def adapter(self, ray_cluster: TestCluster) -> ExecutorAdapter:
-        return RayAdapter(ray_cluster.address)
+        return RayAdapter(ray_cluster)
 
     async def test_machine_that_dies_is_a_failure_that_may_be_tried_again(
         self, scene: Scene, ray_cluster: TestCluster
@@ -120,7 +126,7 @@ class TestRayCoroutines(ClusterConformance):
 
     @pytest.fixture
     async def adapter(self, ray_cluster: TestCluster) -> ExecutorAdapter:
-        return RayAdapter(ray_cluster.address, is_coroutine=True)
+        return RayAdapter(ray_cluster, is_coroutine=True)
 
 
 class TestRayPacks(ClusterConformance):
@@ -128,10 +134,10 @@ class TestRayPacks(ClusterConformance):
 
     @pytest.fixture
     async def adapter(self, ray_cluster: TestCluster) -> ExecutorAdapter:
-        return RayAdapter(ray_cluster.address, is_coroutine=True, packs=True)
+        return RayAdapter(ray_cluster, is_coroutine=True, packs=True)
 
     async def test_both_kinds_of_functions_share_a_call(self, scene: Scene, ray_cluster: TestCluster) -> None:
-        plain = Scene(RayAdapter(ray_cluster.address, packs=True), scene.executor)
+        plain = Scene(RayAdapter(ray_cluster, packs=True), scene.executor)
         body = "if n % 5 == 0: raise ValueError(n)\nprint(n)\nreturn [n, os.getpid()]"
         for number in range(40):
             one = plain if number % 2 else scene
@@ -166,7 +172,7 @@ class TestRayPacks(ClusterConformance):
 class DaskAdapter:
     """A real Dask cluster."""
 
-    name, options, kills = "dask", "", False
+    name, options, kills, slots = "dask", "", False, 4
 
     def __init__(self, address: str, *, is_coroutine: bool) -> None:
         self.is_coroutine = is_coroutine

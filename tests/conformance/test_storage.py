@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -342,6 +343,44 @@ async def test_records_append_history_summary_and_completion_together(store: Sto
     assert await store.runs.history("run-0001") == [(0, 50, b"[1]"), (1, 60, b"[3]")]
     assert [logged.event for logged in await store.log.read(0, 9)] == [done]
     assert [live.run_id for live in await store.runs.live(after="", limit=9)] == ["run-0002"]
+
+
+async def test_histories_of_several_runs_are_read_at_once_and_each_in_order(store: Store) -> None:
+    await store.runs.route(RouteBatch(expected=0, cursor=0, runs=[run(number) for number in range(1, 5)]))
+    for sequence in range(3):
+        await store.runs.record(
+            [Recorded(f"run-000{number}", sequence, 50 + sequence, b"[%d]" % number) for number in (2, 1, 4)]
+        )
+
+    asked = ["run-0002", "run-0001", "run-0003", "nobody"]
+    histories = await store.runs.histories(asked)
+
+    assert histories.keys() == set(asked)
+    assert [histories[run_id] for run_id in asked] == [await store.runs.history(run_id) for run_id in asked]
+    assert [row[0] for row in histories["run-0001"]] == [0, 1, 2]
+    assert histories["run-0003"] == histories["nobody"] == []
+    assert await store.runs.histories([]) == {}
+
+
+async def test_runs_that_have_not_ended_are_counted_by_shard_and_state(store: Store) -> None:
+    shards = (7, 7, 9, 250, 250)
+    runs = [replace(run(number), shard=shard) for number, shard in enumerate(shards, 1)]
+    await store.runs.route(RouteBatch(expected=0, cursor=0, runs=runs))
+    await store.runs.record(
+        [
+            Recorded("run-0001", 0, 50, b"[]", RunEnd("running", 50)),
+            Recorded("run-0004", 0, 50, b"[]", RunEnd("succeeded", 50, 51)),
+        ]
+    )
+
+    assert await store.runs.open_counts() == {
+        (7, "running"): 1,
+        (7, "queued"): 1,
+        (9, "queued"): 1,
+        (250, "queued"): 1,
+    }
+    assert await store.runs.open_counts(frozenset({9, 10})) == {(9, "queued"): 1}
+    assert await store.runs.open_counts(frozenset()) == {}
 
 
 async def test_records_of_one_sequence_number_are_written_once(store: Store) -> None:

@@ -123,6 +123,17 @@ def land(path: Path, content: str = "a,b\n1,2\n") -> Path:
     return unfinished.rename(path)
 
 
+def lose_hints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every hint of the watch is lost, but those of the file by which the source tests it."""
+    honest = watch._Translator._tell
+
+    def tell(translator: Any, path: bytes | str, **facts: bool) -> None:
+        if os.fsdecode(path).endswith(".probe"):
+            honest(translator, path, **facts)
+
+    monkeypatch.setattr(watch._Translator, "_tell", tell)
+
+
 async def test_event_says_what_landed(
     build: Callable[..., FileSourceStage], store: Store, inbox: Path
 ) -> None:
@@ -358,7 +369,7 @@ async def test_overflow_of_the_watch_is_answered_by_a_scan(
     monkeypatch: pytest.MonkeyPatch,
     quiet_library: None,
 ) -> None:
-    monkeypatch.setattr(watch._Translator, "_tell", lambda *_, **__: None)  # every hint is lost
+    lose_hints(monkeypatch)
     async with running(build()):
         await planned(clock, 1)
         land(inbox / "lost.csv")
@@ -379,7 +390,7 @@ async def test_scan_at_the_interval_finds_what_no_hint_told(
     clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watch._Translator, "_tell", lambda *_, **__: None)
+    lose_hints(monkeypatch)
     async with running(build()):
         await planned(clock, 1)
         land(inbox / "lost.csv")

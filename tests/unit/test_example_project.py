@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -189,15 +190,28 @@ async def test_order_sent_twice_is_one_run(served: Served) -> None:
 
 
 async def test_order_that_makes_no_sense_becomes_a_dead_letter(served: Served) -> None:
-    wrong = ORDER | {"lines": []}
-    await served.client.post("/webhooks/shop", json=wrong)
+    # It names no schema: nothing at the door says what it should look like.
+    wrong = {"specversion": "1.0", "id": "A-1001", "source": "/shop", "type": "com.example.order.placed"}
+    posted = await served.client.post(
+        "/events",
+        content=json.dumps({**wrong, "data": ORDER | {"lines": []}}),
+        headers={"content-type": "application/cloudevents+json"},
+    )
     await served.client.post("/webhooks/shop", json=ORDER | {"id": "A-1002"})
 
     await served.completion("process_order")
     letters = (await served.client.get("/api/v1/dead-letters")).json()["items"]
 
+    assert posted.status_code == 202
     assert [letter["code"] for letter in letters] == ["invalid_parameters"]
     assert "lines" in letters[0]["detail"]
+
+
+async def test_order_that_does_not_follow_its_schema_is_refused_at_the_door(served: Served) -> None:
+    refused = await served.client.post("/webhooks/shop", json=ORDER | {"lines": []})
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "schema_violation")
+    assert refused.json()["attribute"] == "/data/lines"
 
 
 async def test_file_becomes_a_run_and_its_completion_a_report(served: Served) -> None:

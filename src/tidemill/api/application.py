@@ -12,17 +12,25 @@ from typing import Any
 from fastapi import FastAPI
 
 from tidemill.api import (
+    audit,
     auth,
+    cloud_subscriptions,
     dags,
     dead_letters,
     events,
     nodes,
     openapi,
     operations,
+    past,
     problems,
+    project,
+    replays,
     runs,
     sources,
     stream,
+    subscriptions,
+    triggers,
+    why,
 )
 from tidemill.api.auth import Refusal, Surface
 from tidemill.api.bounds import BoundedReceive, protect
@@ -37,6 +45,26 @@ _HEADERS_TOO_LARGE = Refusal(
     "headers_too_large",
     f"the header fields are larger than {_MAX_HEADER_BYTES} bytes",
     ((b"connection", b"close"),),
+)
+
+#: Modules with routes, in the order in which the description lists them.
+_ROUTED = (
+    audit,
+    project,
+    past,
+    events,
+    why,
+    replays,
+    triggers,
+    runs,
+    dags,
+    dead_letters,
+    sources,
+    subscriptions,
+    cloud_subscriptions,
+    stream,
+    nodes,
+    operations,
 )
 
 
@@ -58,8 +86,10 @@ class Application(FastAPI):
         self._body_limit = parts.settings.max_body_bytes
         self._body_seconds = parts.settings.body_timeout_seconds
         problems.install(self)
-        for module in (events, runs, dags, dead_letters, sources, stream, nodes, operations):
+        for module in _ROUTED:
             self.include_router(module.router)
+        #: Routes of all modules; the framework keeps them by module.
+        self.every_route = [route for module in _ROUTED for route in module.router.routes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run the lifespan."""
@@ -84,7 +114,7 @@ class Application(FastAPI):
             return
         place = auth.surface(scope["path"])
         refusal = self._guard.check(place, headers)
-        if refusal is not None:
+        if refusal is not None and not self._is_open(place, scope):
             await problems.send_refusal(send, refusal)
         elif place is Surface.EVENTS:
             await self.parts.ingest(scope, receive, send)
@@ -93,6 +123,13 @@ class Application(FastAPI):
         else:
             bounded = BoundedReceive(receive, limit=self._body_limit, seconds=self._body_seconds)
             await self._serve(scope, bounded, protect(send))
+
+    def _is_open(self, place: Surface, scope: Scope) -> bool:
+        """Whether a request that brings no token goes on: a webhook that asks for none, or a handshake."""
+        if place is Surface.WEBHOOKS and self.parts.is_open_webhook(scope["path"]):
+            return True
+        is_intake = place in (Surface.EVENTS, Surface.WEBHOOKS)
+        return is_intake and auth.is_handshake(scope["method"], scope["headers"], self.parts.settings)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -5,6 +5,9 @@
 3. With no token configured everything is open, which is allowed on loopback only (`check_exposure`); then
    pages of other origins are kept out, because a browser on this machine can reach loopback for them.
 4. Where a path leads (`surface`) is decided once, for this layer and for the dispatch behind it.
+5. Two kinds of requests to intake need no token: those to a webhook whose definition asks for a signature or
+   expressly for nothing, and, where `handshake_origins` names senders, the CloudEvents handshake (`OPTIONS`,
+   which stores nothing).
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from pydantic import SecretStr
 from tidemill.errors import SettingsError
 from tidemill.settings import Settings
 
-__all__ = ["Guard", "Refusal", "Surface", "check_exposure", "surface"]
+__all__ = ["Guard", "Refusal", "Surface", "check_exposure", "is_handshake", "surface"]
 
 #: Host header values remembered as local.
 _MAX_KNOWN_HOSTS = 64
@@ -63,6 +66,15 @@ def surface(path: str) -> Surface:
     if path.startswith("/webhooks/"):
         return Surface.WEBHOOKS
     return Surface.PUBLIC if path in _PUBLIC else Surface.API
+
+
+def is_handshake(method: str, headers: Sequence[tuple[bytes, bytes]], settings: Settings) -> bool:
+    """Whether a request asks for permission to deliver here, and the settings let anybody ask."""
+    return (
+        method == "OPTIONS"
+        and settings.handshake_origins is not None
+        and any(name == b"webhook-request-origin" for name, _ in headers)
+    )
 
 
 def check_exposure(settings: Settings) -> None:

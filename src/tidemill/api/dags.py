@@ -31,10 +31,13 @@ class ScheduleBody(BaseModel):
 
     cron: str | None
     interval_seconds: float | None
+    at: str | None = Field(None, description="One moment, in place of cron and interval.")
     start_date: str | None
     end_date: str | None
     catchup: bool
     timezone: str
+    misfire: str = Field("one", description="What becomes of missed ticks: skip, one or all.")
+    jitter_seconds: float = 0.0
 
 
 class DagBody(BaseModel):
@@ -182,6 +185,9 @@ def _schedule(schedule: Schedule) -> ScheduleBody:
         end_date=None if schedule.end_date is None else schedule.end_date.isoformat(),
         catchup=schedule.catchup,
         timezone=schedule.timezone,
+        at=None if schedule.at is None else schedule.at.isoformat(),
+        misfire=schedule.policy,
+        jitter_seconds=schedule.jitter.total_seconds(),
     )
 
 

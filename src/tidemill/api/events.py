@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from tidemill.api.pages import MAX_POSITION, Limit, Position
 from tidemill.api.parts import GivenParts
+from tidemill.api.unmatched import find_unmatched
 from tidemill.clock import rfc3339
 from tidemill.errors import NotFound
 from tidemill.events import json_format
@@ -44,6 +45,14 @@ class DispositionBody(BaseModel):
     detail: str
 
 
+class HeldBody(BaseModel):
+    """Where the event waits in the admission of one trigger; it has no disposition yet."""
+
+    trigger: str
+    stage: str
+    key: str = Field(description="What it waits under, as JSON; empty where the stage has no key.")
+
+
 class DeliveryBody(BaseModel):
     """The event on its way to one subscription."""
 
@@ -57,6 +66,7 @@ class EventView(EventBody):
     """An event with everything that came of it."""
 
     dispositions: list[DispositionBody]
+    held: list[HeldBody]
     deliveries: list[DeliveryBody]
 
 
@@ -67,16 +77,24 @@ async def list_events(
     source: Annotated[str | None, Query(description="Exactly this source.")] = None,
     subject: Annotated[str | None, Query(description="Exactly this subject.")] = None,
     id: Annotated[str | None, Query(description="Exactly this id.")] = None,  # noqa: A002
+    unmatched: Annotated[
+        bool,
+        Query(
+            description="Only events that no trigger took; a bounded number is looked at, so a "
+            "page may be short and `next` not null. Without `type`, events that tell of runs are left out."
+        ),
+    ] = False,
     before: Annotated[Position | None, Query(description="Only positions below this one.")] = None,
     limit: Limit = 50,
 ) -> EventPage:
     """Events that fulfil every condition given, newest first."""
     where = EventFilter(type=type, source=source, subject=subject, id=id)
-    found = await parts.store.log.list(where, before=before, limit=limit)
-    return EventPage(
-        items=[EventBody(**_members(logged)) for logged in found],
-        next=found[-1].position if len(found) == limit else None,
-    )
+    if unmatched:
+        found, following = await find_unmatched(parts, where, before=before, limit=limit)
+    else:
+        found = await parts.store.log.list(where, before=before, limit=limit)
+        following = found[-1].position if len(found) == limit else None
+    return EventPage(items=[EventBody(**_members(logged)) for logged in found], next=following)
 
 
 @router.get("/{position}", summary="Show an event")
@@ -86,6 +104,7 @@ async def show_event(parts: GivenParts, position: Annotated[int, Path(ge=1, le=M
     if logged is None:
         raise NotFound("event", str(position))
     dispositions = await parts.store.runs.dispositions(position)
+    held = await parts.store.admissions.held_at(position)
     deliveries = await parts.store.outbox.list(position)
     return EventView(
         **_members(logged),
@@ -93,6 +112,7 @@ async def show_event(parts: GivenParts, position: Annotated[int, Path(ge=1, le=M
             DispositionBody(trigger=each.trigger, kind=each.kind, run=each.run_id, detail=each.detail)
             for each in dispositions
         ],
+        held=[HeldBody(trigger=each.trigger, stage=each.stage, key=each.key) for each in held],
         deliveries=[
             DeliveryBody(subscription=name, state=state, attempts=attempts, detail=detail)
             for name, state, attempts, detail in deliveries

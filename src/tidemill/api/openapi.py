@@ -46,6 +46,35 @@ _APPENDED_BATCH = {
     "required": ["events"],
     "properties": {"events": {"type": "array", "items": {"$ref": "#/components/schemas/Appended"}}},
 }
+_RUN = {
+    "type": "object",
+    "description": "A run that the event started.",
+    "required": ["run", "trigger", "state"],
+    "properties": {
+        "run": {"type": "string"},
+        "trigger": {"type": "string"},
+        "dag": {"type": ["string", "null"]},
+        "state": {"type": ["string", "null"], "description": "Null while it goes on."},
+        "result": {},
+        "error": {},
+    },
+}
+_OUTCOME = {
+    "allOf": [
+        {"$ref": "#/components/schemas/Appended"},
+        {"type": "object", "properties": {"runs": {"type": "array", "items": _RUN}}},
+    ]
+}
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "`wait=N` (RFC 7240): answer with the runs once they have ended, within N seconds.",
+}
+_WAITED = {
+    "description": "On disk, and every run that it started has ended (only with `Prefer: wait=N`).",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Outcome"}}},
+}
 _POST_EVENTS: dict[str, Any] = {
     "tags": ["intake"],
     "summary": "Post events",
@@ -55,6 +84,7 @@ _POST_EVENTS: dict[str, Any] = {
         "An event that was posted before is answered with its first position. A batch is taken whole or not "
         "at all."
     ),
+    "parameters": [_PREFER],
     "requestBody": {
         "required": True,
         "content": {
@@ -70,6 +100,7 @@ _POST_EVENTS: dict[str, Any] = {
         },
     },
     "responses": {
+        "200": _WAITED,
         "202": {
             "description": "On disk.",
             "content": {
@@ -82,7 +113,7 @@ _POST_EVENTS: dict[str, Any] = {
                     }
                 }
             },
-        }
+        },
     },
 }
 _POST_WEBHOOK: dict[str, Any] = {
@@ -91,9 +122,10 @@ _POST_WEBHOOK: dict[str, Any] = {
     "operationId": "post_webhook",
     "description": (
         "Takes JSON or a form and turns it into the CloudEvent that the webhook's source declares. The same "
-        "body (or the same `webhook-id`, or the id that the source maps) is the same event."
+        "body (or the same id of the sender's delivery, or the id that the source maps) is the same event. A source "
+        "may ask for a signature in place of the token, and may answer in its own way with any 2xx."
     ),
-    "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}],
+    "parameters": [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}, _PREFER],
     "requestBody": {
         "required": True,
         "content": {
@@ -102,10 +134,11 @@ _POST_WEBHOOK: dict[str, Any] = {
         },
     },
     "responses": {
+        "200": _WAITED,
         "202": {
             "description": "On disk.",
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Appended"}}},
-        }
+        },
     },
 }
 
@@ -124,6 +157,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
             "CloudEvent": _EVENT,
             "Appended": _APPENDED,
             "AppendedBatch": _APPENDED_BATCH,
+            "Outcome": _OUTCOME,
             "ProblemBody": ProblemBody.model_json_schema(),
         }
     )

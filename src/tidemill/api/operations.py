@@ -50,9 +50,11 @@ async def ready(parts: GivenParts) -> Ready | Response:
 )
 async def show_metrics(parts: GivenParts) -> Response:
     """Everything measured, as Prometheus text."""
+    shards, runs = parts.store.shards, parts.store.runs
     families = [
         *metrics.event_families(parts.statuses()),
-        *metrics.fleet_families(len(parts.store.shards.owned), parts.store.refused_records),
-        *metrics.store_families(parts.store.log.head, await parts.store.runs.counts()),
+        *metrics.fleet_families(len(shards.owned), parts.store.refused_records),
+        *metrics.shard_families(await runs.open_counts(shards.owned) if shards.shared else {}),
+        *metrics.store_families(parts.store.log.head, await runs.counts()),
     ]
     return Response(parts.metrics.render(families), media_type=metrics.CONTENT_TYPE)

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from tidemill.api.auth import Refusal
 from tidemill.api.parts import Send
@@ -124,13 +125,23 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_bug)
 
 
-async def _on_http(_request: Request, error: HTTPException) -> Response:
+def _methods(request: Request) -> set[str]:
+    """Every method that some route takes at this path; the framework knows those of the first route only."""
+    found: set[str] = set()
+    for route in request.app.every_route:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found.update(route.methods or ())
+    return found
+
+
+async def _on_http(request: Request, error: HTTPException) -> Response:
     code = _CODES.get(error.status_code, "request_failed")
     headers = dict(error.headers or {})
     match error.status_code:
         case 404:
             return problem(404, code, "there is nothing at this path")
         case 405:
+            headers["Allow"] = ", ".join(sorted(_methods(request))) or headers.get("Allow", "")
             return problem(405, code, "this path does not take the method", headers=headers)
     return problem(error.status_code, code, str(error.detail), headers=headers)
 

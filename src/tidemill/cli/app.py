@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tidemill.cli import (
+    audit,
     dags,
     dead_letters,
     events,
@@ -15,10 +16,17 @@ from tidemill.cli import (
     match,
     migrate,
     nodes,
+    plan,
+    reload,
+    replays,
     runs,
+    schemas,
     serve,
     sources,
+    subscriptions,
+    triggers,
     validate,
+    why,
 )
 
 __all__ = ["app"]
@@ -37,11 +45,22 @@ app.command("init", short_help="Make a new project.")(init.init)
 app.command("serve", short_help="Serve a project.")(serve.serve)
 app.command("validate", short_help="Check a project's files.")(validate.validate)
 app.command("match", short_help="Say whether events match patterns.")(match.match)
+app.command("audit", short_help="Prove that every event is accounted for.")(audit.audit)
+app.command("reload", short_help="Read the project's folders now.")(reload.reload)
+app.command("plan", short_help="Say what the project would start from recorded events.")(plan.plan)
+events.app.command("why", short_help="Explain what became of an event.")(why.why)
+events.app.command("why-not", short_help="Explain why a trigger started nothing.")(why.why_not)
+events.app.command("replay", short_help="Tell recorded events again.")(replays.replay)
+events.app.command("replays", short_help="List replays.")(replays.list_replays)
+events.app.command("cancel-replay", short_help="Stop a replay.")(replays.cancel_replay)
 app.add_typer(events.app, name="events")
+app.add_typer(triggers.app, name="triggers")
 app.add_typer(runs.app, name="runs")
 app.add_typer(dags.app, name="dags")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(sources.app, name="sources")
+app.add_typer(subscriptions.app, name="subscriptions")
+app.add_typer(schemas.app, name="schemas")
 app.add_typer(nodes.app, name="nodes")
 app.command("migrate", short_help="Bring the database to the newest form.")(migrate.migrate)
 

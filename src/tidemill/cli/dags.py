@@ -130,4 +130,6 @@ def _schedule(schedule: Mapping[str, Any] | None) -> str:
         return ""
     if schedule["cron"] is not None:
         return f"{schedule['cron']} {schedule['timezone']}"
+    if schedule["interval_seconds"] is None:
+        return f"once at {schedule['at']}"
     return f"every {schedule['interval_seconds']:g} s"

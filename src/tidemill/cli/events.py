@@ -39,6 +39,7 @@ _COLUMNS = {
     "id": lambda row: row["event"]["id"],
 }
 _DISPOSITIONS = fields("trigger", "kind", "run", "detail")
+_HELD = fields("trigger", "stage", "key")
 _DELIVERIES = fields("subscription", "state", "attempts", "detail")
 
 
@@ -97,6 +98,10 @@ def list_events(
     source: Annotated[str | None, typer.Option("--source", "-s", help="Only this source.")] = None,
     subject: Annotated[str | None, typer.Option("--subject", help="Only this subject.")] = None,
     id: Annotated[str | None, typer.Option("--id", help="Only this id.")] = None,  # noqa: A002
+    unmatched: Annotated[
+        bool,
+        typer.Option("--unmatched", help="Only events that no trigger took; without --type none of runs."),
+    ] = False,
     before: Annotated[int | None, typer.Option("--before", min=0, help="Only below this position.")] = None,
     limit: Limit = 50,
     project: ProjectOption = Path(),
@@ -106,6 +111,7 @@ def list_events(
 ) -> None:
     """List events, newest first."""
     where = {"type": type, "source": source, "subject": subject, "id": id, "before": before, "limit": limit}
+    where["unmatched"] = True if unmatched else None
     page = ask(Target(project, url, token), lambda server: server.get("events", **where))
     show_page(page, output, _COLUMNS)
 
@@ -120,7 +126,7 @@ def show_event(
 ) -> None:
     """Show an event and everything that came of it."""
     found = ask(Target(project, url, token), lambda server: server.get("events", str(position)))
-    show_item(found, output, tables={"dispositions": _DISPOSITIONS, "deliveries": _DELIVERIES})
+    show_item(found, output, tables={"dispositions": _DISPOSITIONS, "held": _HELD, "deliveries": _DELIVERIES})
 
 
 def _compose(

@@ -20,6 +20,7 @@ _COLUMNS = {
     "silent": lambda row: f"{row['silent_seconds']:.1f} s",
     "live runs": lambda row: row["load"].get("live_runs"),
     "running tasks": lambda row: row["load"].get("running_tasks"),
+    "waiting tasks": lambda row: row["load"].get("waiting_tasks"),
     "unrouted": lambda row: row["load"].get("unrouted_events"),
 }
 

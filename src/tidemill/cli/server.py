@@ -46,6 +46,16 @@ class Server:
         """The JSON answer of a POST to `/api/v1/PATH`."""
         return await self._send("POST", _API + "/".join(quote(part, safe="") for part in path), json=body)
 
+    async def patch(self, *path: str, content: bytes, **where: Any) -> Any:
+        """The JSON answer of a JSON Patch (RFC 6902) to `/api/v1/PATH`."""
+        return await self._send(
+            "PATCH",
+            _API + "/".join(quote(part, safe="") for part in path),
+            content=content,
+            params=where,
+            headers={"content-type": "application/json-patch+json"},
+        )
+
     async def post_event(self, content: bytes, content_type: str) -> Any:
         """The answer of event intake; the events are on disk then."""
         return await self._send("POST", "/events", content=content, headers={"content-type": content_type})

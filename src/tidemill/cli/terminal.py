@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Columns",
     "clean",
+    "complain_outcome",
     "console",
     "fields",
     "note",
@@ -118,6 +119,18 @@ def show_item(
         if item.get(name):
             typer.echo(f"\n{name}")
             _print_table(item[name], columns)
+
+
+def complain_outcome(outcome: Mapping[str, Any], output: Output) -> None:
+    """Print what came of many things at once: how many were done, and why the others were not."""
+    if output is Output.JSON:
+        print_json(outcome)
+        return
+    typer.echo(f"done: {outcome['done']}")
+    if outcome["failed"]:
+        _print_table(outcome["failed"], fields("id", "code", "detail"))
+    if outcome.get("next") is not None:
+        note("there are more: ask again")
 
 
 def state_style(value: object) -> str:

@@ -64,6 +64,7 @@ def build(
         max_active_tasks=definition.options.max_active_tasks,
         description=definition.options.description or _first_line(definition.function.__doc__),
         tags=tuple(definition.options.tags),
+        on=definition.options.triggers,
         file=file,
         line=line,
         source=source,

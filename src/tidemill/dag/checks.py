@@ -28,6 +28,8 @@ def check_options(definition: DagDefinition, recording: Recording, line: int) ->
         end_date=options.end_date,
         catchup=options.catchup,
         timezone=options.timezone,
+        misfire=options.misfire,
+        jitter=options.jitter,
     )
     for message in (*definition.problems, *options.problems(), *wrong):
         recording.refuse(message, line)

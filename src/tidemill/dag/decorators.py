@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 from tidemill.dag.declaration import DagDefinition
+from tidemill.dag.on import On
 from tidemill.dag.options import DagOptions, TaskOptions
 from tidemill.dag.resources import Environment
 from tidemill.dag.retry import Retry
@@ -100,16 +101,19 @@ def dag(
     *,
     dag_id: str | None = None,
     start_date: datetime | None = None,
-    schedule_interval: str | timedelta | None = None,
-    schedule: str | timedelta | None = None,
+    schedule_interval: str | timedelta | datetime | None = None,
+    schedule: str | timedelta | datetime | None = None,
     catchup: bool = False,
     max_active_runs: int | None = 16,
     max_active_tasks: int | None = None,
     end_date: datetime | None = None,
     timezone: str = "UTC",
+    misfire: Literal["skip", "one", "all"] | None = None,
+    jitter: timedelta | None = None,
     description: str = "",
     tags: Sequence[str] = (),
     default_retry: Retry | None = None,
+    on: On | Sequence[On] = (),
 ) -> Callable[[Callable[..., Any]], DagDefinition]: ...
 
 
@@ -119,24 +123,29 @@ def dag(
     *,
     dag_id: str | None = None,
     start_date: datetime | None = None,
-    schedule_interval: str | timedelta | None = None,
-    schedule: str | timedelta | None = None,
+    schedule_interval: str | timedelta | datetime | None = None,
+    schedule: str | timedelta | datetime | None = None,
     catchup: bool = False,
     max_active_runs: int | None = 16,
     max_active_tasks: int | None = None,
     end_date: datetime | None = None,
     timezone: str = "UTC",
+    misfire: Literal["skip", "one", "all"] | None = None,
+    jitter: timedelta | None = None,
     description: str = "",
     tags: Sequence[str] = (),
     default_retry: Retry | None = None,
+    on: On | Sequence[On] = (),
 ) -> DagDefinition | Callable[[Callable[..., Any]], DagDefinition]:
     """Make a DAG of a function that calls tasks; its own parameters are the parameters of a run.
 
     `dag_id` defaults to the function's name. `schedule_interval` (also written `schedule`) is a cron
-    expression of five fields, six with seconds first, an alias such as `@daily`, or a timedelta; `timezone`
-    is where cron fields are read. Naive datetimes are UTC. `catchup` starts a run for every tick missed since
-    `start_date`, else only for the latest. `max_active_tasks` limits tasks of one run that run at once.
-    `default_retry` is for tasks that say nothing themselves.
+    expression of five fields, six with seconds first, an alias such as `@daily`, a timedelta, or a datetime
+    for one run at that moment; `timezone` is where cron fields are read. Naive datetimes are UTC. `catchup`
+    starts a run for every tick missed since `start_date`. `misfire` says what becomes of ticks missed later:
+    "skip" none, "one" the latest (the default), "all" of them. `jitter` spreads ticks over that much time.
+    `max_active_tasks` limits tasks of one run that run at once.
+    `default_retry` is for tasks that say nothing themselves. `on` lists triggers that start it (`trigger`).
     """
     both = schedule is not None and schedule_interval is not None
     problems = ("schedule and schedule_interval mean the same; give one of them",) if both else ()
@@ -149,11 +158,14 @@ def dag(
             end_date=end_date,
             catchup=catchup,
             timezone=timezone,
+            misfire=misfire,
+            jitter=jitter,
             max_active_runs=max_active_runs,
             max_active_tasks=max_active_tasks,
             description=description,
             tags=tags,
             default_retry=default_retry,
+            on=on,
         )
         return DagDefinition(decorated, options, problems=problems)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
+from tidemill.dag.on import On
 from tidemill.dag.resources import NO_RESOURCES, Resources
 from tidemill.dag.retry import Retry
 
@@ -69,6 +70,17 @@ class Schedule:
     catchup: bool
     #: IANA name.
     timezone: str
+    #: One moment, in place of cron and interval.
+    at: datetime | None = None
+    #: What becomes of ticks that were missed: none is told, the latest, or all; None: as `catchup` says.
+    misfire: Literal["skip", "one", "all"] | None = None
+    #: Ticks are told up to this much later.
+    jitter: timedelta = timedelta(0)
+
+    @property
+    def policy(self) -> Literal["skip", "one", "all"]:
+        """What becomes of ticks that were missed."""
+        return self.misfire or ("all" if self.catchup else "one")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +107,8 @@ class Dag:
     max_active_tasks: int | None = None
     description: str = ""
     tags: Sequence[str] = ()
+    #: Triggers that stand beside it.
+    on: Sequence[On] = ()
     #: Relative path of the file that defines it, its line, and its text.
     file: str = ""
     line: int = 0

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from tidemill.dag.on import On
 from tidemill.dag.resources import EXECUTORS, ResourceOptions
 from tidemill.dag.retry import Retry
 
@@ -134,16 +135,24 @@ class DagOptions:
     """Options of one DAG as written."""
 
     dag_id: str
-    schedule_interval: str | timedelta | None = None
+    schedule_interval: str | timedelta | datetime | None = None
     start_date: datetime | None = None
     end_date: datetime | None = None
     catchup: bool = False
     timezone: str = "UTC"
+    misfire: str | None = None
+    jitter: timedelta | None = None
     max_active_runs: int | None = 16
     max_active_tasks: int | None = None
     description: str = ""
     tags: Sequence[str] = ()
     default_retry: Retry | None = None
+    on: On | Sequence[On] = ()
+
+    @property
+    def triggers(self) -> tuple[On, ...]:
+        """The triggers that stand beside the DAG."""
+        return (self.on,) if isinstance(self.on, On) else tuple(self.on)
 
     def problems(self) -> Iterator[str]:
         """Everything that is wrong with these options, the schedule left to `schedule.parse_schedule`."""
@@ -158,6 +167,9 @@ class DagOptions:
             yield "tags must be a list of texts"
         if self.default_retry is not None:
             yield from _retry_problems("default_retry", self.default_retry)
+        given = self.on if isinstance(self.on, list | tuple) else [self.on]
+        if not all(isinstance(one, On) for one in given):
+            yield "on must be trigger(...), or a list of them"
 
 
 def _is_count(value: object, least: int) -> bool:

@@ -7,139 +7,40 @@ Rules:
    reading): daily from 1 January ticks for the first time on the 2nd.
 3. Ticks rise strictly. A wall time that a change of clocks leaves out ticks once, right after the gap; one
    that happens twice ticks once, the first time. A schedule with `*` for the hour follows real time instead.
-4. Intervals are counted from `start_date`, from the epoch where there is none.
-5. Times are aware, and UTC when they come out.
+4. Intervals are counted from `start_date`, from the epoch where there is none. A moment (`at`) is one tick.
+5. A tick is due at its time or up to `jitter` later: the delay follows from the schedule's name and the tick,
+   and never reaches the next tick, so that ticks fall due in their order.
+6. Times are aware, and UTC when they come out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from itertools import islice, takewhile
-from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
+from cronsim import CronSim
 
 from tidemill.dag.definition import Schedule
+from tidemill.dag.schedule_text import parse_schedule, zone_of
+from tidemill.dag.wall_time import instant_of
 
-__all__ = ["interval_of", "latest_tick", "next_tick", "parse_schedule", "ticks_between"]
+__all__ = [
+    "due_at",
+    "interval_of",
+    "latest_due",
+    "latest_tick",
+    "next_tick",
+    "parse_schedule",
+    "ticks_between",
+]
 
-_ALIASES = {
-    "@hourly": "0 * * * *",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@weekly": "0 0 * * 0",
-    "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = timedelta(microseconds=1)
-_SHORTEST = timedelta(seconds=1)
-_LONGEST = timedelta(days=36_525)
-#: Dates outside have no room for an interval before or after them.
-_YEARS = range(1900, 9000)
+_SECOND = timedelta(seconds=1)
 #: Steps further back than needed, out of the reach of a change of clocks.
 _MARGIN = 2
-
-
-# ── reading ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def parse_schedule(
-    written: object,
-    *,
-    start_date: object = None,
-    end_date: object = None,
-    catchup: object = False,
-    timezone: object = "UTC",
-) -> tuple[Schedule | None, list[str]]:
-    """The schedule that was written (None: no schedule), and everything that is wrong with it."""
-    problems: list[str] = []
-    zone = _parse_zone(timezone, problems)
-    start = _parse_date("start_date", start_date, problems)
-    end = _parse_date("end_date", end_date, problems)
-    if start is not None and end is not None and end < start:
-        problems.append("end_date is before start_date")
-    if not isinstance(catchup, bool):
-        problems.append(f"catchup must be True or False, not {catchup!r}")
-    cron, interval = None, None
-    match written:
-        case None:
-            return None, problems
-        case str():
-            cron = _parse_cron(written, zone, problems)
-        case timedelta():
-            interval = written
-            if not _SHORTEST <= interval <= _LONGEST:
-                problems.append(f"schedule_interval must be 1 second to 100 years, not {interval}")
-        case _:
-            problems.append(
-                "schedule_interval must be a cron expression, an alias such as '@daily', a timedelta or "
-                f"None, not {type(written).__name__}"
-            )
-    if problems:
-        return None, problems
-    schedule = Schedule(
-        cron=cron,
-        interval=interval,
-        start_date=start,
-        end_date=end,
-        catchup=bool(catchup),
-        timezone=str(timezone),
-    )
-    return schedule, problems
-
-
-def _parse_cron(written: str, zone: tzinfo, problems: list[str]) -> str | None:
-    text = written.strip()
-    if text.lower() == "@once":
-        problems.append(
-            "schedule_interval '@once' is not a schedule; leave it out and start the DAG with "
-            "'tidemill dags trigger' or an event"
-        )
-        return None
-    if text.startswith("@") and text.lower() not in _ALIASES:
-        problems.append(f"schedule_interval {text!r} is not an alias; there are {', '.join(_ALIASES)}")
-        return None
-    cron = _ALIASES.get(text.lower(), " ".join(text.split()))
-    if cron.count(" ") == 5 and cron.startswith("0 "):
-        # Second 0 is what five fields mean, and only five fields are mended when clocks change.
-        cron = cron[2:]
-    try:
-        if next(CronSim(cron, _EPOCH.astimezone(zone)), None) is None:
-            problems.append(f"schedule_interval {text!r} never happens")
-    except CronSimError as error:
-        problems.append(
-            f"schedule_interval {text!r} is not a cron expression ({str(error).lower()}); there are five "
-            "fields: minute hour day-of-month month day-of-week, or six with seconds first"
-        )
-    return cron
-
-
-def _parse_zone(name: object, problems: list[str]) -> tzinfo:
-    if isinstance(name, str):
-        try:
-            return _zone(name)
-        except (LookupError, ValueError, OSError):
-            pass
-    problems.append(f"timezone {name!r} is not an IANA name such as 'Europe/Berlin'")
-    return UTC
-
-
-def _parse_date(name: str, value: object, problems: list[str]) -> datetime | None:
-    if value is None:
-        return None
-    if not isinstance(value, datetime):
-        problems.append(f"{name} must be a datetime, not {type(value).__name__}")
-        return None
-    if value.year not in _YEARS:
-        problems.append(f"{name} must be in the years {_YEARS.start} to {_YEARS.stop - 1}, not {value.year}")
-        return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-# ── ticking ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def next_tick(schedule: Schedule, after: datetime) -> datetime | None:
@@ -157,9 +58,16 @@ def latest_tick(schedule: Schedule, at: datetime) -> datetime | None:
     return tick
 
 
-def ticks_between(schedule: Schedule, after: datetime, until: datetime, limit: int) -> list[datetime]:
-    """The first `limit` ticks later than `after` and not later than `until`, in order."""
-    within = takewhile(lambda tick: tick <= until, _ticks(schedule, after))
+def ticks_between(
+    schedule: Schedule, after: datetime, until: datetime, limit: int, *, name: str = ""
+) -> list[datetime]:
+    """The first `limit` ticks later than `after` that are due at `until`, in order.
+
+    `name` is the schedule's, for its jitter.
+    """
+    within = takewhile(
+        lambda tick: tick <= until and due_at(schedule, name, tick) <= until, _ticks(schedule, after)
+    )
     return list(islice(within, max(0, limit)))
 
 
@@ -167,6 +75,25 @@ def interval_of(schedule: Schedule, tick: datetime) -> tuple[datetime, datetime]
     """Begin and end of the interval that `tick` covers."""
     begin = _boundary_before(schedule, tick - _INSTANT)
     return (tick if begin is None else begin), tick
+
+
+def due_at(schedule: Schedule, name: str, tick: datetime) -> datetime:
+    """When `tick` of the schedule called `name` is to be told: the same whenever and wherever it is asked."""
+    if not schedule.jitter:
+        return tick
+    following = next(_boundaries(schedule, tick), None)
+    room = schedule.jitter if following is None else min(schedule.jitter, following - tick)
+    chance = blake2b(f"{name}\0{tick.isoformat()}".encode(), digest_size=8).digest()
+    # Whole microseconds, rounded down: always less than `room`.
+    return tick + _INSTANT * (room // _INSTANT * int.from_bytes(chance, "big") >> 64)
+
+
+def latest_due(schedule: Schedule, name: str, at: datetime) -> datetime | None:
+    """The last tick that is due at `at`; None when there was none yet."""
+    tick = latest_tick(schedule, at)
+    if tick is not None and due_at(schedule, name, tick) > at:
+        tick = latest_tick(schedule, tick - _INSTANT)
+    return tick
 
 
 def _ticks(schedule: Schedule, after: datetime) -> Iterator[datetime]:
@@ -198,13 +125,24 @@ def _final_tick(schedule: Schedule) -> datetime | None:
 
 def _boundaries(schedule: Schedule, after: datetime) -> Iterator[datetime]:
     """All boundaries later than `after`, in order."""
+    if schedule.at is not None:
+        if schedule.at > after:
+            yield schedule.at
+        return
     if schedule.interval is not None:
         boundary = _interval_before(schedule, schedule.interval, after)
         while True:
             boundary += schedule.interval
             yield boundary
-    for found in CronSim(str(schedule.cron), after.astimezone(_zone(schedule.timezone))):
-        # In the hour that happens twice the library may answer with its first pass: a time already over.
+    cron, zone = str(schedule.cron), zone_of(schedule.timezone)
+    if _follows_real_time(cron):
+        instants: Iterable[datetime] = CronSim(cron, after.astimezone(zone))
+    else:
+        # One second back: a wall time that happens twice may lie before the one that `after` shows.
+        written = after.astimezone(zone).replace(tzinfo=UTC, microsecond=0) - _SECOND
+        instants = (instant_of(wall, zone) for wall in CronSim(cron, written))
+    for found in instants:
+        # In the hour that happens twice the first pass may be over already.
         if (boundary := found.astimezone(UTC)) > after:
             after = boundary
             yield boundary
@@ -212,12 +150,18 @@ def _boundaries(schedule: Schedule, after: datetime) -> Iterator[datetime]:
 
 def _boundary_before(schedule: Schedule, at: datetime) -> datetime | None:
     """The last boundary at or before `at`."""
+    if schedule.at is not None:
+        return schedule.at if schedule.at <= at else None
     if schedule.interval is not None:
         return _interval_before(schedule, schedule.interval, at)
     # Backwards only to find a place to start: forwards alone decides what a boundary is (rule 3).
-    backwards = CronSim(
-        str(schedule.cron), (at + _SHORTEST).astimezone(_zone(schedule.timezone)), reverse=True
-    )
+    cron, zone = str(schedule.cron), zone_of(schedule.timezone)
+    shown = (at + _SECOND).astimezone(zone)
+    if _follows_real_time(cron):
+        backwards: Iterable[datetime] = CronSim(cron, shown, reverse=True)
+    else:
+        written = shown.replace(tzinfo=UTC, microsecond=0) + _SECOND
+        backwards = (instant_of(wall, zone) for wall in CronSim(cron, written, reverse=True))
     for earlier in islice(backwards, _MARGIN, None):
         boundaries = _boundaries(schedule, earlier.astimezone(UTC) - _INSTANT)
         found = list(takewhile(lambda boundary: boundary <= at, boundaries))
@@ -226,11 +170,11 @@ def _boundary_before(schedule: Schedule, at: datetime) -> datetime | None:
     return None
 
 
+def _follows_real_time(cron: str) -> bool:
+    """Whether the hour is left open, so that ticks come at a steady pace whatever the wall clock shows."""
+    return cron.split(" ")[-4].startswith("*")
+
+
 def _interval_before(schedule: Schedule, interval: timedelta, at: datetime) -> datetime:
     anchor = schedule.start_date or _EPOCH
     return anchor + (at - anchor) // interval * interval
-
-
-def _zone(name: str) -> tzinfo:
-    """Raises `LookupError`, `ValueError` or `OSError` when there is no such zone."""
-    return UTC if name == "UTC" else ZoneInfo(name)

@@ -4,8 +4,8 @@ A backlog that fits is held in memory as the router handed it over; one that doe
 page. A queued run is a row; it costs memory only when its turn is near.
 
 A run comes out once, whichever way it came in: what was read from the database may still be handed over afterwards
-(it was committed before the reading and told of after it). Routing commits in the order of the log, so a run that is
-handed over at or before the newest position read was there to be read.
+(it was committed before the reading and told of after it). It is then among what was read last, which is remembered by
+name: positions say nothing, since an event may wait in admission while later ones start their runs.
 """
 
 from __future__ import annotations
@@ -21,18 +21,22 @@ __all__ = ["Backlog"]
 #: Queued runs of one DAG held in memory.
 _HELD = 5000
 _PAGE = 1000
+#: A run that was read is handed over before a further page has been read.
+_REMEMBERED_PAGES = 2
+#: Runs taken out of their turn that are remembered until they are handed over.
+_FORGOTTEN = 10_000
 
 
 class _Queue:
-    __slots__ = ("behind", "held", "names", "read_to")
+    __slots__ = ("behind", "held", "names", "pages")
 
     def __init__(self) -> None:
         self.held: deque[NewRun | RunSummary] = deque()
         self.names: set[str] = set()
         #: True: the database has queued runs that are not held here.
         self.behind = False
-        #: Newest position among the runs that were read from the database.
-        self.read_to = 0
+        #: Names of the runs that were read from the database last.
+        self.pages: deque[frozenset[str]] = deque(maxlen=_REMEMBERED_PAGES)
 
 
 class Backlog:
@@ -42,8 +46,8 @@ class Backlog:
         self._store = store
         self._shards = shards
         self._queues: dict[str, _Queue] = {}
-        #: Runs taken out of their turn that were not held, with their positions: they may yet be handed over.
-        self._forgotten: dict[str, int] = {}
+        #: Runs taken out of their turn that were not held: they may yet be handed over.
+        self._forgotten: dict[str, None] = {}
 
     @property
     def dags(self) -> list[str]:
@@ -62,17 +66,16 @@ class Backlog:
             if run.shard not in owned:
                 continue  # another node's
             queue = self._queues.setdefault(run.dag, _Queue())
-            if queue.behind or run.position <= queue.read_to or run.run_id in queue.names:
-                continue
             if run.run_id in self._forgotten:
+                del self._forgotten[run.run_id]
+                continue
+            if queue.behind or run.run_id in queue.names or any(run.run_id in page for page in queue.pages):
                 continue
             if len(queue.held) >= _HELD:
                 queue.behind = True
                 continue
             queue.held.append(run)
             queue.names.add(run.run_id)
-        if self._forgotten:
-            self._forgotten = {name: at for name, at in self._forgotten.items() if at > runs[-1].position}
 
     def drop(self, lost: frozenset[int]) -> None:
         """Runs of these shards are another node's now."""
@@ -98,7 +101,9 @@ class Backlog:
         """Take a queued run out of its turn (it was cancelled)."""
         queue = self._queues.get(run.dag)
         if queue is None or run.run_id not in queue.names:
-            self._forgotten[run.run_id] = run.position
+            self._forgotten[run.run_id] = None
+            if len(self._forgotten) > _FORGOTTEN:
+                del self._forgotten[next(iter(self._forgotten))]
             return
         queue.held.remove(next(held for held in queue.held if held.run_id == run.run_id))
         queue.names.discard(run.run_id)
@@ -107,10 +112,10 @@ class Backlog:
         taken = set(begun)
         page = await self._store.queued(dag, after="", limit=_PAGE + len(taken), shards=self._shards.filter)
         owned = self._shards.owned
+        queue.pages.append(frozenset(run.run_id for run in page))
         for run in page:
             if run.shard not in owned:
                 continue  # lost while the page was read
-            queue.read_to = max(queue.read_to, run.position)
             if run.run_id not in taken and run.run_id not in queue.names:
                 queue.held.append(run)
                 queue.names.add(run.run_id)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import Counter
@@ -17,7 +18,8 @@ from tidemill.clock import Clock
 from tidemill.dag.definition import Dag
 from tidemill.engine.backlog import Backlog
 from tidemill.engine.live import LiveRun, empty_dag
-from tidemill.engine.recovery import DAMAGED, carried_results, recover
+from tidemill.engine.probation import Probation
+from tidemill.engine.recovery import DAMAGED, carried_results, event_of, recover
 from tidemill.engine.slots import Slots
 from tidemill.engine.versions import Versions
 from tidemill.errors import StorageError
@@ -47,7 +49,9 @@ class Decisions:
         metrics: Metrics,
         random_source: random.Random,
         root: Path | None,
+        wake: Callable[[], None],
     ) -> None:
+        """`wake` is called when there is something to decide that nobody else knows of."""
         self.live: dict[str, LiveRun] = {}
         #: Runs with records that were not handed to the store yet.
         self.touched: list[LiveRun] = []
@@ -70,12 +74,20 @@ class Decisions:
         self._random = random_source
         self._versions = Versions(dags, store.runs, root=root)
         self._shards = store.shards
+        self._probation = Probation(clock=clock, begin=self._begin_held)
+        self._wake = wake
         self._backlog = Backlog(store.runs, self._shards)
         self._active: dict[str, int] = {}
         self._metrics = metrics
         self._counters: dict[tuple[str, str], Counter] = {}
         #: Attempts that ended since the metrics were last told, by DAG and outcome.
         self._ended: dict[tuple[str, str], int] = {}
+
+    async def replace_dags(self, dags: Mapping[str, Dag]) -> None:
+        """Other definitions are loaded: kept on disk first, then used for what begins from now on."""
+        self._versions.replace(dags)
+        await self._versions.save()
+        self._dags = dags
 
     async def recover(self) -> None:
         """Read back what was live and look for what is queued."""
@@ -86,26 +98,37 @@ class Decisions:
         """Read back the live runs of these shards and look for what is queued in them; the runs that are live now."""
         shards = gained if self._shards.shared else None
         epochs = {shard: self._shards.epoch(shard) for shard in gained}
+        # Those that began here since their shards were gained; they may end, and leave, while we read.
+        is_wanted = partial(self._is_untouched, epochs, frozenset(self.live))
         now = self._clock.now_us()
         found: list[LiveRun] = []
         entered: list[LiveRun] = []
         if gained:
-            found = await recover(self._store, self._versions, now, self._settings.max_recoveries, shards)
+            limit = self._settings.max_recoveries
+            found = await recover(self._store, self._versions, now, limit, shards, is_wanted=is_wanted)
         for live in found:
-            shard = live.run.shard
-            if live.run_id in self.live or shard not in self._shards.owned:
-                continue
-            if self._shards.epoch(shard) != epochs.get(shard, 0):
-                continue  # another node may have gone on with it since it was read: it is read once more
+            if not is_wanted(live.run):
+                continue  # lost since
             self._enter(live)
             entered.append(live)
             if live.records:
                 self.touched.append(live)
             self.queue_ready(live)
+        going = [live for live in entered if live.state.phase is RunPhase.RUNNING]
+        suspects = [live for live in going if live.state.recoveries >= self._settings.max_recoveries]
+        self._probation.enter(suspects, others=len(suspects) < len(going))
         await self._backlog.look_back()
         if entered:
             logger.info("run.recovered", extra={"runs": len(entered)})
         return entered
+
+    def _is_untouched(
+        self, epochs: Mapping[int, int], begun: frozenset[str], run: NewRun | RunSummary
+    ) -> bool:
+        """Whether nobody has gone on with a run while it was read; one whose shard was lost is read once more."""
+        if run.shard not in self._shards.owned or run.run_id in begun:
+            return False
+        return self._shards.epoch(run.shard) == epochs.get(run.shard, 0)
 
     def drop(self, lost: frozenset[int]) -> list[LiveRun]:
         """Forget the runs of these shards: another node may work on them already. The runs that were live."""
@@ -116,6 +139,7 @@ class Decisions:
             for index in live.starting:  # their starts will never be on disk
                 self.slots[live.dag.tasks[index].executor].release()
             live.starting = []
+            self._shards.refused += bool(live.records)
             self.leave(live)
         self.touched = [live for live in self.touched if not live.dropped]
         self.stops = [stop for stop in self.stops if not stop[0].dropped]
@@ -126,6 +150,7 @@ class Decisions:
         """The run's end is on disk."""
         for timer in live.timers.values():
             timer.cancel()
+        self._probation.leave(live)
         del self.live[live.run_id]
         self._active[live.run.dag] -= 1
 
@@ -143,11 +168,13 @@ class Decisions:
         """An attempt has ended; its slot is free already. What nobody waits for any more changes nothing."""
         live = self.live.get(outcome.run_id)
         if live is None:
+            self._refuse(outcome)
             return
         index, kind, state = outcome.index, outcome.kind, live.state
         ended = (live.dag.dag_id, kind)
         self._ended[ended] = self._ended.get(ended, 0) + 1
         if outcome.number != state.attempts[index] or state.tasks[index] is not TaskState.RUNNING:
+            self._refuse(outcome)
             return
         at = self._touch(live, now)
         if kind is OutcomeKind.SUCCEEDED:
@@ -158,6 +185,11 @@ class Decisions:
             self._fail(live, outcome, at)
         if state.ready or live.held:
             self.queue_ready(live)
+
+    def _refuse(self, outcome: Outcome) -> None:
+        """It came too late: its run is another node's, or was and is ours again. One that we cut off says nothing."""
+        if self._shards.shared and outcome.kind is not OutcomeKind.CANCELLED:
+            self._shards.refused += 1
 
     def _fail(self, live: LiveRun, outcome: Outcome, at: int) -> None:
         due_at = decide.attempt_failed(
@@ -212,6 +244,11 @@ class Decisions:
         """A ready or due task waits for a slot."""
         self.slots[live.dag.tasks[index].executor].wait(live, index)
 
+    def _begin_held(self, live: LiveRun, index: int) -> None:
+        """A suspect's turn has come."""
+        self.queue(live, index)
+        self._wake()
+
     def start_tasks(self, now: int) -> None:
         """Give free slots to the tasks that are next."""
         if self.draining:
@@ -219,7 +256,7 @@ class Decisions:
         for slots in self.slots.values():
             while (following := slots.next()) is not None:
                 live, index = following
-                if live.dropped:
+                if live.dropped or self._probation.holds(live, index):
                     continue
                 if live.dag.max_active_tasks is not None and live.is_full:
                     live.held.append(index)
@@ -268,8 +305,7 @@ class Decisions:
             live = LiveRun(run, dag, RunState(run.run_id, dag, run.parameters))
             carried = await carried_results(self._store, run) if run.trigger == "retry" else None
             if dag.needs_event:
-                logged = await self._store.log.get(run.position)
-                live.event = logged.event if logged is not None else None
+                live.event = await event_of(self._store, run)
         except StorageError:
             raise
         except DAMAGED as error:

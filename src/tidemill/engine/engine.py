@@ -74,6 +74,7 @@ class Engine:
             metrics=metrics,
             random_source=random_source or random.Random(),  # noqa: S311 - spreads retries, guards nothing
             root=root,
+            wake=self._notify,
         )
         self._reports = {kind: partial(self._report, slots) for kind, slots in self._decisions.slots.items()}
         self._outcomes: list[tuple[Slots, Outcome]] = []
@@ -107,9 +108,9 @@ class Engine:
         return not self._woken and self._wake is not None and not self._wake.done()
 
     @property
-    def is_idle(self) -> bool:
-        """True while there is nothing to decide and nothing on its way to the disk; attempts may be running."""
-        return self._flight is None and self.is_waiting
+    def at_work(self) -> int:
+        """How many are at work or wait for their next try: the one that decides, and a batch on its way to the disk."""
+        return (not self.is_waiting) + (self._flight is not None)
 
     async def recover(self) -> None:
         """Read back what was live when the last process ended; call once before `run`."""
@@ -119,6 +120,11 @@ class Engine:
         await self._decisions.recover()
         for live in self._decisions.live.values():
             self._set_timers(live, list(live.state.retry_at))
+
+    async def replace_dags(self, dags: Mapping[str, Dag]) -> None:
+        """Other definitions are loaded; their sources are on disk on return. Runs end on what they began with."""
+        await self._decisions.replace_dags(dags)
+        self._notify()
 
     async def run(self) -> None:
         """Work until cancelled; raises what makes it impossible to go on."""
@@ -147,10 +153,11 @@ class Engine:
     async def let_go(self) -> None:
         """Record that the attempts which still ran were cut off; call after `drain` and after executors are closed.
 
-        Whoever goes on with their runs then begins them again, and does not take a stop for a death.
+        Whoever goes on with their runs then begins them again, and does not take a stop for a death. Gives up on
+        records that can never be written.
         """
         self._decisions.lose_attempts()
-        while self._flight is not None or self._decisions.touched:
+        while self._failure is None and (self._flight is not None or self._decisions.touched):
             if self._flight is None:
                 self._take_off()
             if self._flight is not None:
@@ -225,9 +232,7 @@ class Engine:
         try:
             await self._look_around()
         except StoreUnavailable:
-            if not self._store.shards.shared:
-                raise
-            # The database comes and goes; what could not be read is read again.
+            # The database, or where data of events is, comes and goes; what could not be read is read again.
             self._requests = True
             self._store.runs.new_runs.miss()
             await self._clock.sleep(pause_after(1))
@@ -295,7 +300,7 @@ class Engine:
         rows = [row for _, row in going]
         while True:
             if shared:
-                going = [(live, row) for live, row in going if not live.dropped]
+                going = self._not_dropped(going, not_on_disk=bool(rows))
                 rows = [row for _, row in going] if rows else []
             try:
                 if rows:
@@ -314,9 +319,20 @@ class Engine:
             except ShardLost as error:
                 for live, _ in going:
                     live.dropped |= live.run.shard in error.shards
+                going = [one for one in going if not one[0].dropped]  # the store has counted the others
+                rows = [row for _, row in going]
             except StoreUnavailable:
                 failures += 1
                 await self._clock.sleep(pause_after(failures))
+
+    def _not_dropped(
+        self, going: list[tuple[LiveRun, Recorded]], *, not_on_disk: bool
+    ) -> list[tuple[LiveRun, Recorded]]:
+        """Those that are ours still; the others are refused here, as the store would."""
+        kept = [one for one in going if not one[0].dropped]
+        if not_on_disk:
+            self._store.shards.refused += len(going) - len(kept)
+        return kept
 
     async def _is_recorded(self, row: Recorded) -> bool:
         failures = 0

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from tidemill.engine.live import LiveRun, empty_dag
 from tidemill.engine.versions import Versions
 from tidemill.errors import InvalidTransition, StorageError, TidemillError
+from tidemill.events.dataref import reference_of
+from tidemill.events.event import Event
 from tidemill.runs import decide
 from tidemill.runs.records import TaskSucceeded, decode
 from tidemill.runs.state import FINAL_RUN_STATES, RunPhase, RunState, TaskState, apply
 from tidemill.storage.contract import NewRun, RunSummary, Store
 
-__all__ = ["DAMAGED", "carried_results", "recover"]
+__all__ = ["DAMAGED", "carried_results", "event_of", "recover"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,39 +26,65 @@ _PAGE = 500
 DAMAGED = (TidemillError, LookupError, ValueError, TypeError, AttributeError)
 
 
+#: (sequence, at, body) of a run in order.
+_History = Sequence[tuple[int, int, bytes]]
+
+
 async def recover(
-    store: Store, versions: Versions, now: int, max_recoveries: int, shards: Collection[int] | None
+    store: Store,
+    versions: Versions,
+    now: int,
+    max_recoveries: int,
+    shards: Collection[int] | None,
+    *,
+    is_wanted: Callable[[RunSummary], bool],
 ) -> list[LiveRun]:
-    """Every live run (of these shards, where given), with records of what was lost with the process that had it."""
+    """Every live run (of these shards, where given), with records of what was lost with the process that had it.
+
+    Summaries and histories are read one after the other. `is_wanted` is asked once a history was read: whether nobody
+    can have gone on with the run in between, neither this process nor, where its shard was lost, another one.
+    """
     found: list[LiveRun] = []
     after = ""
     while page := await store.runs.live(after=after, limit=_PAGE, shards=shards):
         after = page[-1].run_id
-        found += [await _fold(run, store, versions, now, max_recoveries) for run in page]
+        histories = await store.runs.histories([run.run_id for run in page])
+        for run in page:
+            if not is_wanted(run):
+                continue
+            live = await _fold(run, histories[run.run_id], store, versions, now, max_recoveries)
+            if live is not None:
+                found.append(live)
     return found
 
 
-async def _fold(run: RunSummary, store: Store, versions: Versions, now: int, max_recoveries: int) -> LiveRun:
-    history = await store.runs.history(run.run_id)
+async def _fold(
+    run: RunSummary, history: _History, store: Store, versions: Versions, now: int, max_recoveries: int
+) -> LiveRun | None:
     try:
         dag = await versions.find(run.dag, run.version)
         state = _replay(RunState(run.run_id, dag, run.parameters), history)
         live = LiveRun(run, dag, state, at=now, shown=RunPhase(run.state))
         # Tasks that a fold finds ready were never started: they queue again as they are.
-        decide.recover(state, now, live.records, max_recoveries=max_recoveries)
+        if store.shards.died(run.shard):
+            decide.recover(state, now, live.records, max_recoveries=max_recoveries)
+        else:
+            decide.lose_attempts(state, now, live.records)
         state.ready = deque(dict.fromkeys(i for i in state.ready if state.tasks[i] is TaskState.READY))
+        if dag.needs_event:
+            live.event = await event_of(store, run)
     except StorageError:
         raise
     except DAMAGED as error:
+        current = await store.runs.get(run.run_id)
+        if current is None or current.ended_at is not None:
+            return None  # whoever has its shard, which we do not know to be lost yet, has ended it since
         logger.exception("run.abandoned", extra={"run_id": run.run_id, "error": str(error)})
         return _abandoned(run, history[-1][0] + 1 if history else 0, now, str(error))
-    if dag.needs_event:
-        logged = await store.log.get(run.position)
-        live.event = logged.event if logged is not None else None
     return live
 
 
-def _replay(state: RunState, history: Sequence[tuple[int, int, bytes]]) -> RunState:
+def _replay(state: RunState, history: _History) -> RunState:
     """The state that the whole history folds to; raises one of `DAMAGED` when it is not the history of a live run."""
     for sequence, at, body in history:
         if sequence != state.sequence:
@@ -80,6 +108,14 @@ def _abandoned(run: RunSummary, sequence: int, now: int, error: str) -> LiveRun:
     live = LiveRun(run, dag, state, at=now, shown=RunPhase.RUNNING)
     decide.abandon(state, f"the run cannot go on: {error}", now, live.records)
     return live
+
+
+async def event_of(store: Store, run: NewRun | RunSummary) -> Event | None:
+    """The event that a run's tasks are given; None when it is gone. Raises `ValueError` when its data is lost."""
+    logged = await store.log.get(run.position)
+    if logged is not None and reference_of(logged.event) is not None:
+        raise ValueError(f"the data of its event is lost: {logged.event.extensions['dataref']}")
+    return logged.event if logged is not None else None
 
 
 async def carried_results(store: Store, run: NewRun | RunSummary) -> dict[str, bytes]:

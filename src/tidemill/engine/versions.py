@@ -25,6 +25,11 @@ class Versions:
         self._known: dict[tuple[str, str], Dag] = {(dag.dag_id, dag.version): dag for dag in dags.values()}
         self._dags = dags
 
+    def replace(self, dags: Mapping[str, Dag]) -> None:
+        """Other definitions are loaded; runs end on those that they began with."""
+        self._dags = dags
+        self._known.update({(dag.dag_id, dag.version): dag for dag in dags.values()})
+
     async def save(self) -> None:
         """Keep every loaded version with its source, so that its runs can end on it after the files change."""
         await asyncio.gather(  # one commit

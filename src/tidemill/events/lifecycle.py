@@ -6,7 +6,8 @@ take times as microseconds since the epoch and never look at a clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
@@ -20,20 +21,31 @@ from tidemill.events import limits
 from tidemill.events.event import JSON, Event, ExtensionValue
 
 __all__ = [
+    "REPLAY_EXTENSIONS",
     "RESERVED_PREFIX",
+    "TREE_SOURCE",
     "Type",
     "dag_requested",
     "dag_source",
     "file_landed",
+    "file_set_landed",
+    "redriven",
+    "replayed",
     "retry_requested",
     "run_completed",
     "run_type",
     "schedule_source",
     "schedule_tick",
+    "source_gap",
+    "source_tick",
+    "subscription_changed",
+    "tree_completed",
 ]
 
 #: Types that start so are made here only; from outside they are refused.
 RESERVED_PREFIX = "dev.tidemill."
+#: Extensions of events that are told again: the replay, the position of the original, the triggers that are told.
+REPLAY_EXTENSIONS = ("replayid", "replayof", "replayto")
 
 
 class Type(StrEnum):
@@ -58,6 +70,90 @@ class Type(StrEnum):
     RETRY_REQUESTED = "dev.tidemill.run.retry_requested.v1"
     FILE_LANDED = "dev.tidemill.file.landed.v1"
     SOURCE_GAP = "dev.tidemill.source.gap.v1"
+    ROW_INSERTED = "dev.tidemill.row.inserted.v1"
+    ROW_UPDATED = "dev.tidemill.row.updated.v1"
+    ROW_DELETED = "dev.tidemill.row.deleted.v1"
+    ROW_READ = "dev.tidemill.row.read.v1"
+    TABLE_TRUNCATED = "dev.tidemill.table.truncated.v1"
+    SOURCE_TICK = "dev.tidemill.source.tick.v1"
+    FILE_SET_LANDED = "dev.tidemill.file.set_landed.v1"
+    SUBSCRIPTION_CHANGED = "dev.tidemill.subscription.changed.v1"
+    TREE_COMPLETED = "dev.tidemill.tree.completed.v1"
+
+
+def replayed(event: Event, *, replay: str, position: int, triggers: Sequence[str]) -> Event:
+    """The event at `position` as it is told again by a replay, to `triggers` (none: to all).
+
+    What follows from it is a story of its own: it continues neither the correlation nor the hops of the first.
+    """
+    kept = {
+        name: value
+        for name, value in event.extensions.items()
+        if name not in ("correlationid", "causationid", "hopcount", *REPLAY_EXTENSIONS)
+    }
+    marks: dict[str, ExtensionValue] = {"replayid": replay, "replayof": str(position)}
+    if triggers:
+        marks["replayto"] = ",".join(triggers)
+    return replace(event, id=f"{event.id}/replay/{replay}", extensions={**kept, **marks})
+
+
+def redriven(event: Event, *, letter: str, position: int, trigger: str) -> Event:
+    """The event at `position` as it is routed again for `trigger`, because somebody redrove its dead letter.
+
+    The same for the same letter always. Unlike a replay it goes on with the story that it belongs to.
+    """
+    marks: dict[str, ExtensionValue] = {
+        "correlationid": event.extensions.get("correlationid") or event.id,
+        "replayid": f"letter-{letter}",
+        "replayof": str(position),
+        "replayto": trigger,
+    }
+    kept = event.id[: limits.MAX_ATTRIBUTE_BYTES // 4]
+    return replace(event, id=f"{kept}/redrive/{letter}", extensions={**event.extensions, **marks})
+
+
+def subscription_changed(
+    *, subscription: str, action: str, revision: str, rule: JSON, by: str, at_us: int
+) -> Event:
+    """The event that tells that a subscription was created, updated or deleted by API; it counts from there on.
+
+    `rule` has `source`, `types` and `filters`; where deliveries go is told to nobody.
+    """
+    return Event(
+        id=revision,
+        source="/tidemill/subscriptions",
+        type=Type.SUBSCRIPTION_CHANGED.value,
+        subject=subscription,
+        time=rfc3339(at_us),
+        datacontenttype="application/json",
+        data={"subscription": subscription, "action": action, "rule": rule, "by": by},
+    )
+
+
+#: Source of events about trees; their ids are correlation ids.
+TREE_SOURCE = "/tidemill/trees"
+
+
+def tree_completed(
+    *, correlation_id: str, root: JSON, runs: Mapping[str, int], hop_count: int, queued_at: int, ended_at: int
+) -> Event:
+    """The one event that tells that everything has ended which an event caused; its id is the correlation id."""
+    return Event(
+        id=correlation_id,
+        source=TREE_SOURCE,
+        type=Type.TREE_COMPLETED.value,
+        subject=correlation_id,
+        time=rfc3339(ended_at),
+        datacontenttype="application/json",
+        data={
+            "correlation_id": correlation_id,
+            "root": root,
+            "runs": dict(runs),
+            "queued_at": rfc3339(queued_at),
+            "ended_at": rfc3339(ended_at),
+        },
+        extensions={"correlationid": correlation_id, "hopcount": hop_count},
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -154,6 +250,33 @@ def schedule_tick(*, dag: str, scheduled_at_us: int, interval_start_us: int, int
     )
 
 
+def source_tick(
+    *,
+    name: str,
+    type: str,  # noqa: A002
+    source: str,
+    scheduled_at_us: int,
+    interval_start_us: int,
+    interval_end_us: int,
+) -> Event:
+    """The event that tells a tick of the schedule called `name`; one per schedule and scheduled time."""
+    scheduled_at = rfc3339(scheduled_at_us)
+    return Event(
+        id=f"{name}/{scheduled_at}",
+        source=source,
+        type=type,
+        subject=name,
+        time=scheduled_at,
+        datacontenttype="application/json",
+        data={
+            "schedule": name,
+            "scheduled_at": scheduled_at,
+            "interval_start": rfc3339(interval_start_us),
+            "interval_end": rfc3339(interval_end_us),
+        },
+    )
+
+
 def dag_requested(*, dag: str, parameters: JSON, id: str, by: str, at_us: int | None = None) -> Event:  # noqa: A002
     """The event that starts a run of `dag` because `by` asked for it; `id` makes the asking idempotent."""
     return Event(
@@ -198,6 +321,7 @@ def file_landed(
     size: int,
     mtime_ns: int,
     digest: str,
+    archived_to: str | None = None,
 ) -> Event:
     """The event that tells that one settled version of a file is there, and the same for that version always.
 
@@ -221,6 +345,44 @@ def file_landed(
             "mtime": rfc3339(mtime_ns // 1000),
             "digest": digest,
             "folder": _shown(folder),
+            **({} if archived_to is None else {"archived_to": _shown(archived_to)}),
+        },
+    )
+
+
+def file_set_landed(
+    *,
+    type: str,  # noqa: A002
+    source: str,
+    folder: str,
+    key: str,
+    keys: Mapping[str, str],
+    digest: str,
+    mtime_ns: int,
+    count: int,
+    size: int,
+    files: Sequence[Mapping[str, JSON]],
+    archived_to: str | None = None,
+) -> Event:
+    """The event that tells that every file of a set is there; `digest` stands for all versions of its files.
+
+    `keys` are the values in the files' names that make the key; `files` may be the first of `count`.
+    """
+    return Event(
+        id=digest,
+        source=source,
+        type=type,
+        subject=_subject(_shown(key) or "/"),
+        time=rfc3339(mtime_ns // 1000),
+        datacontenttype="application/json",
+        data={
+            "key": _shown(key),
+            "keys": {name: _shown(value) for name, value in keys.items()},
+            "folder": _shown(folder),
+            "count": count,
+            "size": size,
+            "files": [dict(file) for file in files],
+            **({} if archived_to is None else {"archived_to": _shown(archived_to)}),
         },
     )
 
@@ -233,3 +395,20 @@ def _subject(path: str) -> str | None:
     """The path as an attribute: percent-encoded where it holds what an attribute must not."""
     subject = path if path.isprintable() else quote(path)
     return subject if subject and len(subject.encode()) <= limits.MAX_ATTRIBUTE_BYTES else None
+
+
+def source_gap(*, name: str, kind: str, place: str, reason: str, at_us: int, **facts: JSON) -> Event:
+    """The event that tells that a source has missed something, or may have; `place` makes it one event for ever.
+
+    `reason` is a snake_case word; `facts` say what is known of what was missed.
+    """
+    identity = blake2b(f"{name}\0{place}\0{reason}".encode(), digest_size=16).hexdigest()
+    return Event(
+        id=identity,
+        source=f"/tidemill/sources/{quote(name, safe='')}",
+        type=Type.SOURCE_GAP.value,
+        subject=name,
+        time=rfc3339(at_us),
+        datacontenttype="application/json",
+        data={"source": name, "kind": kind, "reason": reason, "place": place, **facts},
+    )

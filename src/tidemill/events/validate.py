@@ -23,7 +23,7 @@ from typing import Any
 from tidemill.errors import EventRejected
 from tidemill.events import json_value, limits, media, timestamp, uri
 from tidemill.events.event import JSON, Event, ExtensionValue
-from tidemill.events.lifecycle import RESERVED_PREFIX
+from tidemill.events.lifecycle import REPLAY_EXTENSIONS, RESERVED_PREFIX
 
 __all__ = ["assemble", "check_specversion", "create", "extended", "refuse_reserved", "rejected", "shown"]
 
@@ -70,10 +70,15 @@ def extended(event: Event, name: str, value: ExtensionValue) -> Event:
 
 
 def refuse_reserved(event: Event) -> None:
-    """Refuse an event from outside whose type claims to be one of our own (`reserved_type`)."""
+    """Refuse an event from outside whose type (`reserved_type`) or extension claims to be one of our own."""
     if event.type.startswith(RESERVED_PREFIX):
         detail = f"types that start with {RESERVED_PREFIX} are made here only"
         raise EventRejected("reserved_type", detail, attribute="type")
+    if event.extensions:
+        for name in REPLAY_EXTENSIONS:
+            if name in event.extensions:
+                detail = f"the extension {name} marks events that are told again, and is set here only"
+                raise EventRejected("reserved_extension", detail, attribute=name)
 
 
 def check_specversion(version: object) -> None:

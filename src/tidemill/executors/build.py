@@ -18,7 +18,10 @@ from tidemill.executors.thread import ThreadExecutor
 from tidemill.runs.attempts import Executor
 from tidemill.settings import Settings
 
-__all__ = ["build_executors"]
+__all__ = ["build_executors", "connect_engines"]
+
+#: Executors that are clusters of their own.
+_ENGINES = ("ray", "dask")
 
 
 async def build_executors(
@@ -41,20 +44,41 @@ async def build_executors(
         ),
     }
     made: dict[str, Executor] = {name: ClaimedExecutor(inner, claims) for name, inner in local.items()}
+    for name in _ENGINES:
+        made[name] = AbsentExecutor(f'no DAG names executor="{name}" any more, so it was not started')
     try:
-        for name in ("ray", "dask"):
-            wanted = _naming(name, dags)
-            if wanted is None:
-                made[name] = AbsentExecutor(f'no DAG names executor="{name}" any more, so it was not started')
-                continue
-            remote = _remote(name, settings, wanted, root=root, clock=clock, observe=observe)
-            made[name] = remote
-            await remote.connect()
+        await connect_engines(made, settings, dags, root=root, clock=clock, observe=observe)
     except BaseException:
         for executor in made.values():
             await executor.close()
         raise
     return made
+
+
+async def connect_engines(
+    made: dict[str, Executor],
+    settings: Settings,
+    dags: Mapping[str, Dag],
+    *,
+    root: Path | None = None,
+    clock: Clock | None = None,
+    observe: Observe | None = None,
+) -> None:
+    """Connect the engines that these DAGs name and that are not there yet.
+
+    Raises `SettingsError` when one is switched off, not installed or not there; `made` keeps what it had.
+    """
+    for name in _ENGINES:
+        wanted = _naming(name, dags)
+        if wanted is None or not isinstance(made[name], AbsentExecutor):
+            continue
+        remote = _remote(name, settings, wanted, root=root, clock=clock, observe=observe)
+        try:
+            await remote.connect()
+        except BaseException:
+            await remote.close()
+            raise
+        made[name] = remote
 
 
 def _naming(executor: str, dags: Mapping[str, Dag]) -> str | None:

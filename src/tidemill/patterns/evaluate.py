@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from tidemill.errors import EventRejected
 from tidemill.events import json_format, json_text
-from tidemill.events.event import JSON
+from tidemill.events.event import JSON, Event
+from tidemill.patterns.cel import compile_cel
+from tidemill.patterns.cesql import compile_sql
+from tidemill.patterns.explain import explain
 from tidemill.patterns.filters import compile_filters
 from tidemill.patterns.pattern import compile_pattern
-from tidemill.patterns.rule import PatternError
+from tidemill.patterns.rule import PatternError, Rule
 
 __all__ = ["match_line"]
 
-_COMPILERS = {"pattern": compile_pattern, "filters": compile_filters}
+_COMPILERS: dict[str, Callable[[JSON], Rule]] = {
+    "filters": compile_filters,
+    "pattern": compile_pattern,
+    "cesql": partial(compile_sql, strict=False),
+    "cel": compile_cel,
+}
+#: Dialects that speak of attributes, so that the event must be a CloudEvent.
+_OF_ATTRIBUTES = ("filters", "cesql")
 #: Levels of a line that stand around the event's data.
 _ENVELOPE = 2
 
 
-def match_line(line: str | bytes) -> dict[str, bool | str]:
-    """`{"match": bool}` for a line `{"pattern" | "filters": …, "event": …}`, else `{"error": what is wrong}`.
+def match_line(line: str | bytes, *, explained: bool = False) -> dict[str, JSON]:
+    """`{"match": bool}` for a line `{"filters" | "pattern" | "cesql" | "cel": …, "event": …}`, else `{"error": why}`.
 
-    Filters, and an event that has `specversion`, ask for a CloudEvent; a pattern takes other JSON objects as
-    they are.
+    Filters and CESQL, and an event that has `specversion`, ask for a CloudEvent; a pattern and CEL take other JSON
+    objects as they are. With `explained`, a CloudEvent's answer has the tree of conditions as `explain`.
     """
     try:
-        return {"match": _match(_parse(line))}
+        return _match(_parse(line), explained=explained)
     except PatternError as error:
         return {"error": str(error)}
     except EventRejected as error:
@@ -47,20 +60,32 @@ def _parse(line: str | bytes) -> dict[str, JSON]:
     return question
 
 
-def _match(question: dict[str, JSON]) -> bool:
+def _match(question: dict[str, JSON], *, explained: bool) -> dict[str, JSON]:
     dialects = [name for name in _COMPILERS if name in question]
     unknown = sorted(question.keys() - _COMPILERS.keys() - {"event"})
+    known = ", ".join(_COMPILERS)
     if unknown:
-        raise _LineError(f"unknown key {unknown[0]!r}; a line has event and one of pattern, filters")
+        raise _LineError(f"unknown key {unknown[0]!r}; a line has event and one of {known}")
     if len(dialects) != 1:
-        raise _LineError("a line has one of pattern, filters, and not both")
+        raise _LineError(f"a line has exactly one of {known}")
     if "event" not in question:
         raise _LineError("a line has an event")
     (dialect,) = dialects
-    rule = _COMPILERS[dialect](question[dialect])
     event = question["event"]
+    rule = _COMPILERS[dialect](question[dialect])
+    _check_event(event)
+    if dialect not in _OF_ATTRIBUTES and "specversion" not in event:
+        return {"match": rule.matches_json(event)}
+    return _answer(rule, json_format.from_json(event), explained=explained)
+
+
+def _check_event(event: JSON) -> None:
     if not isinstance(event, dict):
         raise _LineError("an event is a JSON object")
-    if dialect == "filters" or "specversion" in event:
-        return rule.matches(json_format.from_json(event))
-    return rule.matches_json(event)
+
+
+def _answer(rule: Rule, event: Event, *, explained: bool) -> dict[str, JSON]:
+    answer: dict[str, JSON] = {"match": rule.matches(event)}
+    if explained:
+        answer["explain"] = explain(rule, event).to_json()
+    return answer

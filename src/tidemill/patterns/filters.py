@@ -1,4 +1,4 @@
-"""The filter dialects of the CloudEvents Subscriptions API: exact, prefix, suffix, all, any, not. Pure.
+"""The filter dialects of the CloudEvents Subscriptions API: exact, prefix, suffix, all, any, not, sql. Pure.
 
 A filter that states nothing ({}, an empty all, any, exact, …) is no filter: it drops out of what holds it,
 and a rule of nothing else lets every event through. That is decided here, once: checks know only yes and no.
@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tidemill.events.event import JSON
-from tidemill.patterns.condition import Alternative, Equals, Predicate, Prefix, quote
+from tidemill.patterns.cesql import compile_expression
+from tidemill.patterns.condition import Alternative, Equals, Prefix, Suffix, quote
 from tidemill.patterns.expression import Attribute, Every, Expression, Not, Some
 from tidemill.patterns.rule import Problems, Rule, child, make_rule
 
 __all__ = ["DIALECTS", "compile_filters"]
 
 #: Every filter dialect by its name.
-DIALECTS = ("exact", "prefix", "suffix", "all", "any", "not")
+DIALECTS = ("exact", "prefix", "suffix", "all", "any", "not", "sql")
 
 
 def compile_filters(filters: JSON) -> Rule:
@@ -72,6 +73,8 @@ def _compile_dialect(
         case "not":
             part = _compile(argument, below, depth=depth + 1, problems=problems)
             return Not(part) if part is not None else None
+        case "sql":
+            return compile_expression(argument, below, problems=problems)
         case _:
             problems.add(below, f"dialect {dialect!r} is not supported; there are {', '.join(DIALECTS)}")
             return None
@@ -108,8 +111,4 @@ def _compile_attributes(
     return Every(tuple(parts)) if parts else None
 
 
-def _suffix(text: str) -> Alternative:
-    return Predicate(lambda value: isinstance(value, str) and value.endswith(text), f"suffix {quote(text)}")
-
-
-_CONDITIONS: dict[str, Callable[[str], Alternative]] = {"exact": Equals, "prefix": Prefix, "suffix": _suffix}
+_CONDITIONS: dict[str, Callable[[str], Alternative]] = {"exact": Equals, "prefix": Prefix, "suffix": Suffix}

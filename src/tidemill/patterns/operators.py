@@ -6,33 +6,39 @@ sentence; where it stands is added by the caller.
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 import math
-import operator
 import re
 from collections.abc import Callable, Sequence
 
 from tidemill.events import limits
 from tidemill.events.event import JSON
-from tidemill.patterns import condition
-from tidemill.patterns.condition import Absent, Alternative, Between, Equals, Predicate, Prefix, Test, quote
+from tidemill.patterns.addresses import WIDTHS, Block, parse_address, parse_block
+from tidemill.patterns.condition import (
+    ABSENT,
+    PRESENT,
+    Alternative,
+    Between,
+    Equals,
+    Like,
+    Other,
+    Prefix,
+    Scalar,
+    Suffix,
+    Wildcard,
+    Within,
+    quote,
+)
+from tidemill.patterns.numbers import number_of
 
 __all__ = ["MAX_STARS", "OPERATORS", "Refusal", "parse_alternative"]
 
 #: Most `*` in one wildcard: it bounds the cost of a text that almost matches.
 MAX_STARS = 5
 
-_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
-    "=": operator.eq,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
+_COMPARISONS = ("=", "<", "<=", ">", ">=")
 _LOWER = ("=", ">", ">=")
 _UPPER = ("=", "<", "<=")
-Bound = tuple[Callable[[float, float], bool], float]
 
 
 class Refusal(Exception):  # noqa: N818 - carries one problem to the compiler, never leaves the package
@@ -45,7 +51,13 @@ def parse_alternative(written: JSON) -> Alternative:
         return _parse_operator(written)
     if isinstance(written, list):
         raise Refusal("an alternative must be a string, number, boolean, null or an operator, not an array")
-    return Equals(_scalar(written))
+    value = _scalar(written)
+    address = parse_address(value) if type(value) is str else None
+    if address is not None:
+        # however an event writes it: ::1 and 0:0:0:0:0:0:0:1 are one address
+        version, number = address
+        return Within(Block(version, number, WIDTHS[version]), quote(value))
+    return Equals(value)
 
 
 def _parse_operator(written: dict[JSON, JSON]) -> Alternative:
@@ -60,41 +72,35 @@ def _parse_operator(written: dict[JSON, JSON]) -> Alternative:
 # ── one parser per operator ───────────────────────────────────────────────────────────────────────────────
 
 
+def _exactly(argument: JSON) -> Alternative:
+    return Equals(_text("exactly", argument))
+
+
 def _prefix(argument: JSON) -> Alternative:
     if isinstance(argument, dict):
-        folded = _text("prefix", _only(argument, "prefix", "equals-ignore-case")).casefold()
-        return Predicate(
-            lambda value: isinstance(value, str) and value.casefold().startswith(folded),
-            f"prefix {quote(argument)}",
-        )
+        return Like(_text("prefix", _only(argument, "prefix", "equals-ignore-case")), "prefix")
     return Prefix(_text("prefix", argument))
 
 
 def _suffix(argument: JSON) -> Alternative:
-    text = f"suffix {quote(argument)}"
     if isinstance(argument, dict):
-        folded = _text("suffix", _only(argument, "suffix", "equals-ignore-case")).casefold()
-        return Predicate(lambda value: isinstance(value, str) and value.casefold().endswith(folded), text)
-    suffix = _text("suffix", argument)
-    return Predicate(lambda value: isinstance(value, str) and value.endswith(suffix), text)
+        return Like(_text("suffix", _only(argument, "suffix", "equals-ignore-case")), "suffix")
+    return Suffix(_text("suffix", argument))
 
 
 def _equals_ignore_case(argument: JSON) -> Alternative:
-    folded = _text("equals-ignore-case", argument).casefold()
-    return Predicate(
-        lambda value: isinstance(value, str) and value.casefold() == folded,
-        f"equals-ignore-case {quote(argument)}",
-    )
+    return Like(_text("equals-ignore-case", argument))
 
 
 def _wildcard(argument: JSON) -> Alternative:
-    return Predicate(_glob(_text("wildcard", argument)), f"wildcard {quote(argument)}")
+    pieces = _split_stars(_text("wildcard", argument))
+    return Wildcard(tuple(pieces), f"wildcard {quote(argument)}")
 
 
 def _exists(argument: JSON) -> Alternative:
     if not isinstance(argument, bool):
         raise Refusal("exists takes true or false")
-    return Predicate(lambda value: True, "exists: true") if argument else Absent()
+    return PRESENT if argument else ABSENT
 
 
 def _numeric(argument: JSON) -> Alternative:
@@ -104,43 +110,31 @@ def _numeric(argument: JSON) -> Alternative:
     if len(bounds) == 2:
         _check_range(bounds)
     text = "numeric " + " and ".join(f"{name} {quote(bound)}" for name, bound in bounds)
-    compares = [(_COMPARISONS[name], bound) for name, bound in bounds]
-    return Between(
-        _in_bounds(*compares),
-        text,
-        low=max((bound for name, bound in bounds if name in _LOWER), default=-math.inf),
-        high=min((bound for name, bound in bounds if name in _UPPER), default=math.inf),
-    )
+    low, high = -math.inf, math.inf
+    for name, bound in bounds:
+        if name in _LOWER:
+            low = math.nextafter(bound, math.inf) if name == ">" else bound
+        if name in _UPPER:
+            high = math.nextafter(bound, -math.inf) if name == "<" else bound
+    return Between(low, high, text)
 
 
 def _cidr(argument: JSON) -> Alternative:
     text = _text("cidr", argument)
-    address, slash, bits = text.partition("/")
-    if not slash or not re.fullmatch(r"[0-9]{1,3}", bits) or "%" in address:
-        raise Refusal(f"cidr takes an address and a number of bits, like 10.0.0.0/8, not {quote(text)}")
     try:
-        network = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise Refusal(f"{quote(text)} is not a block of IP addresses") from None
-
-    def within(value: JSON) -> bool:
-        if not isinstance(value, str) or "%" in value:
-            return False
-        try:
-            return ipaddress.ip_address(value) in network
-        except ValueError:
-            return False
-
-    return Predicate(within, f"cidr {quote(text)}")
+        return Within(parse_block(text), f"cidr {quote(text)}")
+    except ValueError as error:
+        raise Refusal(str(error)) from None
 
 
 def _anything_but(argument: JSON) -> Alternative:
     excluded = _excluded_by_operator(argument) if isinstance(argument, dict) else _excluded_values(argument)
-    return Predicate(lambda value: not excluded(value), f"anything-but {quote(argument)}")
+    return Other(tuple(excluded), f"anything-but {quote(argument)}")
 
 
 #: Every operator of content patterns by its name.
 OPERATORS: dict[str, Callable[[JSON], Alternative]] = {
+    "exactly": _exactly,
     "prefix": _prefix,
     "suffix": _suffix,
     "equals-ignore-case": _equals_ignore_case,
@@ -154,16 +148,16 @@ OPERATORS: dict[str, Callable[[JSON], Alternative]] = {
 _NEGATABLE = ("prefix", "suffix", "equals-ignore-case", "wildcard")
 
 
-def _excluded_values(argument: JSON) -> Test:
+def _excluded_values(argument: JSON) -> list[Alternative]:
     values = argument if isinstance(argument, list) else [argument]
     strings = all(isinstance(value, str) for value in values)
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     if not values or not (strings or numbers):
         raise Refusal("anything-but takes a string, a number, or a list of only strings or only numbers")
-    return condition.compile_test([Equals(_scalar(value)) for value in values])
+    return [Equals(_number(value) if numbers else value) for value in values]
 
 
-def _excluded_by_operator(argument: dict[JSON, JSON]) -> Test:
+def _excluded_by_operator(argument: dict[JSON, JSON]) -> list[Alternative]:
     if len(argument) != 1 or next(iter(argument)) not in _NEGATABLE:
         raise Refusal(f"anything-but takes one of {', '.join(_NEGATABLE)}, not {quote(argument)}")
     ((name, written),) = argument.items()
@@ -172,27 +166,13 @@ def _excluded_by_operator(argument: dict[JSON, JSON]) -> Test:
         raise Refusal(f"{name} inside anything-but takes a string or a list of strings")
     if name in ("prefix", "suffix") and "" in texts:
         raise Refusal(f'every string has the {name} "", so anything-but would exclude all of them')
-    return condition.compile_test([OPERATORS[name](text) for text in texts])
-
-
-def _in_bounds(first: Bound, second: Bound | None = None) -> Test:
-    """A test for numbers; two closures rather than a loop, as this is the hot path."""
-    compare, bound = first
-
-    def in_one(value: JSON) -> bool:
-        kind = type(value)
-        return (kind is int or kind is float) and compare(value, bound)
-
-    if second is None:
-        return in_one
-    compare_too, bound_too = second
-    return lambda value: in_one(value) and compare_too(value, bound_too)
+    return [OPERATORS[name](text) for text in texts]
 
 
 # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _scalar(written: JSON) -> condition.Scalar:
+def _scalar(written: JSON) -> Scalar:
     if isinstance(written, float) and not math.isfinite(written):
         raise Refusal("a number must be finite")
     if isinstance(written, int) and not limits.MIN_INTEGER <= written <= limits.MAX_INTEGER:
@@ -200,6 +180,16 @@ def _scalar(written: JSON) -> condition.Scalar:
     if written is None or isinstance(written, str | int | float):
         return written
     raise Refusal(f"a value must be a string, number, boolean or null, not {type(written).__name__}")
+
+
+def _number(written: JSON) -> int | float:
+    value = _scalar(written)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise Refusal(f"a number was expected, not {quote(written)}")
+    number = number_of(value)
+    if number is None:
+        raise Refusal(f"{quote(value)} has more digits than a number that is compared can keep")
+    return number
 
 
 def _text(name: str, written: JSON) -> str:
@@ -219,8 +209,7 @@ def _bound(name: JSON, bound: JSON) -> tuple[str, float]:
         raise Refusal(f"numeric knows {' '.join(_COMPARISONS)}, not {quote(name)}")
     if isinstance(bound, bool) or not isinstance(bound, int | float):
         raise Refusal(f"numeric {name} takes a number, not {quote(bound)}")
-    _scalar(bound)
-    return name, bound
+    return name, _number(bound)
 
 
 def _check_range(bounds: Sequence[tuple[str, float]]) -> None:
@@ -229,30 +218,6 @@ def _check_range(bounds: Sequence[tuple[str, float]]) -> None:
         raise Refusal("a numeric range is written with > or >= first and < or <= second")
     if bottom >= top:
         raise Refusal(f"a numeric range must go up: {quote(bottom)} is not less than {quote(top)}")
-
-
-def _glob(pattern: str) -> Test:
-    """A test for `pattern` (`*` is any text, `\\*` a star, `\\\\` a backslash), linear in the value."""
-    pieces = _split_stars(pattern)
-    if len(pieces) == 1:
-        return lambda value: bool(value == pieces[0])
-    head, *middle, tail = pieces
-    shortest = sum(len(piece) for piece in pieces)
-
-    def matches(value: JSON) -> bool:
-        if not isinstance(value, str) or len(value) < shortest:
-            return False
-        if not (value.startswith(head) and value.endswith(tail)):
-            return False
-        at, end = len(head), len(value) - len(tail)
-        for piece in middle:
-            found = value.find(piece, at, end)
-            if found < 0:
-                return False
-            at = found + len(piece)
-        return True
-
-    return matches
 
 
 def _split_stars(pattern: str) -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tidemill.errors import TidemillError
-from tidemill.events import json_format
+from tidemill.events import json_format, json_text
 from tidemill.events.event import JSON, Event
 from tidemill.patterns.expression import (
     Check,
@@ -18,12 +17,24 @@ from tidemill.patterns.expression import (
     compile_json_check,
 )
 
-__all__ = ["MAX_DEPTH", "MAX_LEAVES", "PatternError", "Problems", "Rule", "child", "combine", "make_rule"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_EXPRESSION",
+    "MAX_LEAVES",
+    "PatternError",
+    "Problems",
+    "Rule",
+    "child",
+    "combine",
+    "make_rule",
+]
 
 #: Deepest nesting of a rule as written.
 MAX_DEPTH = 32
 #: Most values that one rule may state.
 MAX_LEAVES = 1_000
+#: Longest expression of a language, in bytes.
+MAX_EXPRESSION = 8 * 1024
 #: Most problems that one refusal lists.
 _MAX_PROBLEMS = 100
 
@@ -42,45 +53,55 @@ class PatternError(TidemillError):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rule:
-    """A rule that says which events match; made by `compile_filters`, `compile_pattern` and `combine`.
+    """A rule that says which events match; made by `compile_*` of the dialects and by `combine`.
 
-    Two rules are equal when the same was written, in the same dialect.
+    Two rules are equal when the same was written, in the same dialect, in whatever order of fields.
     """
 
-    #: What it was written in and what was written, as one text; the rule's identity.
+    #: The dialect, or "combined".
+    dialect: str
+    #: What was written (combined: dialects and texts of the parts), as JSON text.
     text: str
     #: What the rule says, for `Index` and `explain`.
-    expression: Expression = field(compare=False, repr=False)
-    _written: JSON = field(compare=False, repr=False)
-    _check: Check = field(compare=False, repr=False)
+    expression: Expression = field(repr=False)
+    #: The check, compiled when it is first asked for: an index compiles its own.
+    _compiled: Check | None = field(default=None, init=False, repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rule) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> str:
+        return f"{self.dialect} {json.dumps(self.to_json(), sort_keys=True)}"
 
     def matches(self, event: Event) -> bool:
         """Whether `event` matches; it never raises."""
-        return self._check(event)
+        check = self._compiled
+        if check is None:
+            check = compile_check(self.expression)
+            object.__setattr__(self, "_compiled", check)
+        return check(event)
 
     def matches_json(self, value: Mapping[str, JSON]) -> bool:
-        """Whether a JSON object matches: any object for a pattern, a CloudEvent in JSON format for filters.
+        """Whether a JSON object matches: any object for a pattern or CEL, else a CloudEvent in JSON format.
 
-        Raises `EventRejected` where filters are asked about an object that is no CloudEvent.
+        Raises `EventRejected` where attributes are asked about and the object is no CloudEvent.
         """
         check = compile_json_check(self.expression)
-        return check(value) if check is not None else self._check(json_format.from_json(value))
+        return check(value) if check is not None else self.matches(json_format.from_json(value))
 
     def to_json(self) -> JSON:
         """What was written (for a combined rule: the list of what its parts were)."""
-        return copy.deepcopy(self._written)
+        return _written(self.dialect, self.text)
 
 
 def make_rule(dialect: str, written: JSON, expression: Expression) -> Rule:
     """The rule that says `expression`, which is valid, and was written as `written`."""
-    return Rule(
-        text=f"{dialect} {json.dumps(written, sort_keys=True)}",
-        expression=expression,
-        _written=copy.deepcopy(written),
-        _check=compile_check(expression),
-    )
+    return Rule(dialect, json_text.dump(written).decode(), expression)
 
 
 def combine(*rules: Rule) -> Rule:
@@ -88,11 +109,15 @@ def combine(*rules: Rule) -> Rule:
     if len(rules) == 1:
         return rules[0]
     return Rule(
-        text=f"combined {json.dumps([rule.text for rule in rules])}",
-        expression=(expression := Every(tuple(rule.expression for rule in rules))),
-        _written=[rule.to_json() for rule in rules],
-        _check=compile_check(expression),
+        "combined",
+        json.dumps([[rule.dialect, rule.text] for rule in rules]),
+        Every(tuple(rule.expression for rule in rules)),
     )
+
+
+def _written(dialect: str, text: str) -> JSON:
+    value = json.loads(text)
+    return value if dialect != "combined" else [_written(*part) for part in value]
 
 
 class Problems:
@@ -112,6 +137,13 @@ class Problems:
         if depth > MAX_DEPTH:
             self.add(pointer, f"nested more than {MAX_DEPTH} deep")
         return depth > MAX_DEPTH
+
+    def has_length(self, expression: str, pointer: str) -> bool:
+        """Whether an expression is no longer than the limit; notes it when it is."""
+        length = len(expression.encode("utf-8", "surrogatepass"))
+        if length > MAX_EXPRESSION:
+            self.add(pointer, f"is {length} bytes long, more than {MAX_EXPRESSION}")
+        return length <= MAX_EXPRESSION
 
     def count(self, leaves: int) -> None:
         """Count values that the rule states."""

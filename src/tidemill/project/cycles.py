@@ -16,12 +16,13 @@ import rustworkx
 
 from tidemill.events import lifecycle
 from tidemill.events.event import JSON, Event
+from tidemill.patterns.cesql import attributes_of
 from tidemill.patterns.filters import compile_filters
 from tidemill.patterns.index import Index
 from tidemill.patterns.pattern import compile_pattern
 from tidemill.patterns.rule import Rule, combine
 
-__all__ = ["TriggerRule", "cycle_warnings"]
+__all__ = ["TriggerRule", "circles", "cycle_warnings", "shortest_circle"]
 
 #: States that a run's events tell of.
 _STATES = ("queued", "started", "waiting", "succeeded", "failed", "cancelled")
@@ -51,7 +52,7 @@ def cycle_warnings(triggers: Sequence[TriggerRule], dags: Sequence[str]) -> list
         ):
             if starts[name] in nodes:
                 graph.add_edge(node, nodes[starts[name]], name)
-    return [_sentence(graph, circle) for circle in _circles(graph)]
+    return [_sentence(graph, circle) for circle in circles(graph)]
 
 
 def _completions(dag: str) -> Iterator[Event]:
@@ -96,6 +97,8 @@ def _known_filter(written: JSON) -> JSON | None:
                 branches = argument if dialect == "any" else [argument]
                 if all(_known_filter(one) == one for one in branches):
                     kept[dialect] = argument
+            case "sql" if attributes_of(argument) <= _KNOWN_ATTRIBUTES:
+                kept[dialect] = argument
     return kept or None
 
 
@@ -110,15 +113,15 @@ def _known_pattern(written: Mapping[str, JSON]) -> dict[str, JSON]:
     return kept
 
 
-def _circles(graph: rustworkx.PyDiGraph[str, str]) -> Iterator[list[int]]:
+def circles(graph: rustworkx.PyDiGraph[str, str]) -> Iterator[list[int]]:
     """A shortest circle of every strongly connected group, by name of its first DAG."""
     for group in sorted(sorted(group) for group in rustworkx.strongly_connected_components(graph)):
-        circles = [circle for node in group if (circle := _shortest_circle(graph, node))]
-        if circles:
-            yield min(circles, key=len)
+        found = [circle for node in group if (circle := shortest_circle(graph, node))]
+        if found:
+            yield min(found, key=len)
 
 
-def _shortest_circle(graph: rustworkx.PyDiGraph[str, str], start: int) -> list[int] | None:
+def shortest_circle(graph: rustworkx.PyDiGraph[str, str], start: int) -> list[int] | None:
     """The shortest way from `start` back to itself, `start` at both ends; None when there is none."""
     before: dict[int, int] = {}
     level = [start]

@@ -11,7 +11,8 @@ from tidemill.errors import EventRejected
 from tidemill.events import json_format
 from tidemill.events.event import JSON, Event
 from tidemill.patterns.condition import quote
-from tidemill.patterns.explain import Finding, explain
+from tidemill.patterns.explain import explain
+from tidemill.patterns.explanation import Explanation
 from tidemill.patterns.rule import Rule
 from tidemill.project.entry import Entry
 
@@ -59,6 +60,6 @@ def _why(rule: Rule, event: Event, *, holds: bool) -> str:
     return named or "the rule as a whole decides so"
 
 
-def _words(finding: Finding) -> str:
+def _words(finding: Explanation) -> str:
     found = " and ".join(quote(value) for value in finding.found) or "not there"
     return f"{finding.path} is {found}, wanted {finding.condition}"

@@ -13,6 +13,7 @@ import orjson
 
 from tidemill.dag.definition import Dag
 from tidemill.errors import DefinitionError, Problem, SettingsError
+from tidemill.project.door import Door
 from tidemill.project.model import Project
 from tidemill.project.schemas import Schemas, load_schemas
 from tidemill.project.triggers import Definitions, load_triggers
@@ -31,8 +32,10 @@ def load(root: Path, *, max_tasks: int = 1000) -> Project:
     if not root.is_dir():
         raise SettingsError(f"the project folder {root} does not exist; make one with `tidemill init`")
     dags, workflow_problems = load_workflows(root, max_tasks=max_tasks)
-    definitions = load_triggers(root, dags, excused=_excused(root, workflow_problems))
     schemas = load_schemas(root)
+    definitions = load_triggers(
+        root, dags, excused=_excused(root, workflow_problems), upcasts=schemas.upcasts
+    )
     problems = [*workflow_problems, *definitions.problems, *schemas.problems]
     if problems:
         raise DefinitionError(problems)
@@ -43,8 +46,13 @@ def load(root: Path, *, max_tasks: int = 1000) -> Project:
         subscriptions=tuple(definitions.subscriptions),
         sources=tuple(definitions.sources),
         version=_version(dags, definitions, schemas),
+        written=tuple(definitions.written),
         warnings=tuple(definitions.warnings),
         schemas=schemas.validators,
+        door=Door(schemas.checked),
+        written_schemas=schemas.written,
+        upcasts=schemas.upcasts,
+        derivations=tuple(definitions.derivations),
     )
 
 

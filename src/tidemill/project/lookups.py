@@ -1,24 +1,39 @@
-"""What the `$` of a mapping stands for: an event in its JSON form, or a webhook's request.
+"""What the `$` of a mapping stands for: an event in its JSON form, a webhook's request, or what it came to.
 
-Both answer one name at a time, so that evaluating a path never builds the whole value; only the path `$`
+All answer one name at a time, so that evaluating a path never builds the whole value; only the path `$`
 does.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tidemill.events.event import JSON, Event
 
-__all__ = ["EVENT_ATTRIBUTES", "REQUEST_PARTS", "Lookup", "event_lookup", "request_lookup"]
+__all__ = [
+    "ANSWER_PARTS",
+    "ENRICHED",
+    "EVENT_ATTRIBUTES",
+    "REQUEST_PARTS",
+    "Lookup",
+    "Overlaid",
+    "answer_lookup",
+    "enriched_lookup",
+    "event_lookup",
+    "request_lookup",
+]
 
 #: Context attributes that CloudEvents defines, in the order of our JSON form.
 EVENT_ATTRIBUTES = ("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema")
 
 #: What a request has at its top.
 REQUEST_PARTS = ("body", "headers", "query")
+#: What an appended event's answer has at its top.
+ANSWER_PARTS = ("event", "position", "duplicate", "runs")
+#: Where the values of enrichments stand beside an event's attributes; an extension of that name is hidden by them.
+ENRICHED = "enriched"
 
 
 class Lookup(Protocol):
@@ -66,6 +81,26 @@ class _EventLookup:
         return members
 
 
+class Overlaid:
+    """A lookup with some members put in place of its own."""
+
+    __slots__ = ("_below", "_members")
+
+    def __init__(self, below: Lookup, members: Mapping[str, JSON]) -> None:
+        self._below = below
+        self._members = members
+
+    def __getitem__(self, name: str, /) -> JSON:
+        if name in self._members:
+            return self._members[name]
+        return self._below[name]
+
+    def whole(self) -> JSON:
+        """Everything as one JSON value."""
+        below = self._below.whole()
+        return {**below, **self._members} if isinstance(below, dict) else dict(self._members)
+
+
 class _Headers(dict[str, str]):
     """Header fields by lower-case name, found in any case (RFC 9110, section 5.1)."""
 
@@ -79,7 +114,7 @@ class _Headers(dict[str, str]):
 
 
 class _RequestLookup(dict[str, JSON]):
-    """A request: `body`, `headers` and `query`."""
+    """A few members by name."""
 
     __slots__ = ()
 
@@ -96,3 +131,14 @@ def request_lookup(body: JSON, headers: Mapping[str, str], query: Mapping[str, J
     """`$` as a webhook's request: the parsed body, header fields (in any case), query parameters."""
     fields = _Headers((name.lower(), value) for name, value in headers.items())
     return _RequestLookup(body=body, headers=fields, query=query)
+
+
+def answer_lookup(event: Event, position: int, *, duplicate: bool, runs: Sequence[JSON] = ()) -> Lookup:
+    """`$` as what became of a request: its event in JSON form, its place in the log, its runs so far."""
+    members = {"event": event_lookup(event).whole(), "position": position, "duplicate": duplicate}
+    return _RequestLookup(members, runs=list(runs))
+
+
+def enriched_lookup(event: Event, values: Mapping[str, JSON]) -> Lookup:
+    """`$` as `event` in its JSON form with the values of its trigger's enrichments as `$.enriched`."""
+    return Overlaid(_EventLookup(event), {ENRICHED: dict(values)})

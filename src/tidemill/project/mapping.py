@@ -2,26 +2,26 @@
 
 A template is any JSON value. A string that is a path (`$.data.amount`) gives the value there with its type; a
 string with paths in braces (`order {$.data.id}`) gives text; `$$` is a `$`; `{path: "$.data.x", default: 5}`
-gives the default (itself a template) where the path leads nowhere; lists and mappings are templates of their
-members; all else is itself.
+gives the default (itself a template) where the path leads nowhere; `{cel: "data.x * 2"}` gives what the
+expression evaluates to, and may have a default too; lists and mappings are templates of their members; all else
+is itself.
 
-Nothing here runs what a user wrote: a template is a closed tree of look-ups. Values are handed out as they
-lie in the event, never copied: whoever changes them must copy them first.
+Nothing here runs code of a user: a template is a closed tree of look-ups and bounded expressions. Values are
+handed out as they lie in the event, never copied: whoever changes them must copy them first.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from collections.abc import Mapping as ABCMapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from tidemill.errors import TidemillError
 from tidemill.events.event import JSON
 from tidemill.project.evaluation import NOTHING, Evaluate, MappingFailed, as_text, constant, read
-from tidemill.project.lookups import REQUEST_PARTS, Lookup, event_lookup, request_lookup
+from tidemill.project.lookups import Lookup, answer_lookup, enriched_lookup, event_lookup, request_lookup
 from tidemill.project.paths import Path, PathProblem, parse_path, scan_path
+from tidemill.project.roots import Root, root_problem
 
 __all__ = [
     "NOTHING",
@@ -31,14 +31,17 @@ __all__ = [
     "MappingProblem",
     "Root",
     "Template",
+    "answer_lookup",
     "compile_mapping",
     "compile_template",
+    "enriched_lookup",
     "event_lookup",
     "request_lookup",
 ]
 
-#: What `$` will stand for when the template is evaluated.
-Root = Literal["event", "request"]
+
+#: Makes one root of another.
+Cast = Callable[[Lookup], Lookup]
 
 #: Deepest nesting of lists and mappings in a template.
 _MAX_DEPTH = 64
@@ -60,7 +63,7 @@ class Template:
 
     #: What was written.
     written: JSON
-    #: Every path it reads, as written; empty for a constant.
+    #: Every path it reads and every expression in it, as written; empty for a constant.
     paths: tuple[str, ...]
     #: The value for one root; raises `MappingFailed` when a path without default leads nowhere.
     evaluate: Evaluate = field(repr=False)
@@ -77,9 +80,13 @@ class Mapping:
 
     templates: ABCMapping[str, Template]
     _entries: tuple[tuple[str, Evaluate], ...] = field(repr=False)
+    #: What makes of the root the one that the templates are written for; None takes it as it is.
+    _cast: Cast | None = field(default=None, repr=False)
 
     def evaluate(self, root: Lookup) -> dict[str, JSON]:
         """Every template's value by name; raises `MappingFailed` where `Template.evaluate` does."""
+        if self._cast is not None:
+            root = self._cast(root)
         return {name: evaluate(root) for name, evaluate in self._entries}
 
     @property
@@ -88,34 +95,49 @@ class Mapping:
         return {name: template.written for name, template in self.templates.items()}
 
 
-def compile_template(value: JSON, *, root: Root = "event") -> Template:
-    """`value` as a template; raises `MappingProblem` with every problem and its place in `value`."""
-    compiler = _Compiler(root)
+def compile_template(value: JSON, *, root: Root = "event", enriched: Collection[str] = ()) -> Template:
+    """`value` as a template; raises `MappingProblem` with every problem and its place in `value`.
+
+    `enriched` names the members that `$.enriched` will have.
+    """
+    compiler = _Compiler(root, enriched)
     evaluate = compiler.compile(value, "", 0)
     if compiler.problems:
         raise MappingProblem(compiler.problems)
     return Template(written=value, paths=tuple(compiler.paths), evaluate=evaluate)
 
 
-def compile_mapping(value: ABCMapping[str, JSON], *, root: Root = "event") -> Mapping:
-    """`value` as names to templates; raises `MappingProblem` with every problem and its place."""
+def compile_mapping(
+    value: ABCMapping[str, JSON],
+    *,
+    root: Root = "event",
+    enriched: Collection[str] = (),
+    cast: Cast | None = None,
+) -> Mapping:
+    """`value` as names to templates; raises `MappingProblem` with every problem and its place.
+
+    `enriched` names the members that `$.enriched` will have; `cast` makes of each root the one that the
+    templates read (an upcaster).
+    """
     templates: dict[str, Template] = {}
     problems: list[tuple[str, str]] = []
     for name, written in value.items():
         try:
-            templates[name] = compile_template(written, root=root)
+            templates[name] = compile_template(written, root=root, enriched=enriched)
         except MappingProblem as problem:
             problems.extend((f"{_below('', name)}{pointer}", text) for pointer, text in problem.problems)
     if problems:
         raise MappingProblem(problems)
-    return Mapping(templates, tuple((name, template.evaluate) for name, template in templates.items()))
+    entries = tuple((name, template.evaluate) for name, template in templates.items())
+    return Mapping(templates, entries, cast)
 
 
 class _Compiler:
     """Turns one written value into closures, and gathers what is wrong with it."""
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Root, enriched: Collection[str]) -> None:
         self._root = root
+        self._enriched = enriched
         self.problems: list[tuple[str, str]] = []
         self.paths: list[str] = []
 
@@ -130,6 +152,8 @@ class _Compiler:
             case {"path": str() as path, "default": default, **rest} if not rest and _is_path(path):
                 fallback = self.compile(default, f"{pointer}/default", depth + 1)
                 return self._path(path, f"{pointer}/path", fallback)
+            case {"cel": str() as text, **rest} if not set(rest) - {"default"}:
+                return self._expression(text, value, pointer, depth)
             case dict():
                 return self._object(value, pointer, depth)
             case list():
@@ -167,6 +191,22 @@ class _Compiler:
         ]
         return lambda root: "".join([as_text(part(root)) for part in parts])
 
+    def _expression(self, text: str, value: dict[str, JSON], pointer: str, depth: int) -> Evaluate:
+        from tidemill.project.expressions import (
+            ExpressionProblem,
+            compile_expression,
+        )  # few templates have one
+
+        fallback = None
+        if "default" in value:
+            fallback = self.compile(value["default"], f"{pointer}/default", depth + 1)
+        self.paths.append(text)
+        try:
+            return compile_expression(text, root=self._root, enriched=self._enriched, fallback=fallback)
+        except ExpressionProblem as problem:
+            self.problems.append((f"{pointer}/cel", str(problem)))
+            return constant(None)
+
     def _path(self, text: str, pointer: str, fallback: Evaluate | None) -> Evaluate:
         try:
             path = parse_path(text)
@@ -177,7 +217,7 @@ class _Compiler:
 
     def _reader(self, path: Path, pointer: str, fallback: Evaluate | None) -> Evaluate:
         self.paths.append(path.text)
-        if problem := _root_problem(path, self._root):
+        if problem := root_problem(path, self._root, self._enriched):
             self.problems.append((pointer, problem))
         return read(path, fallback)
 
@@ -207,25 +247,6 @@ def _pieces(text: str) -> Iterator[str | Path]:
             yield text[start : at + 1]
             start = at + 1
     yield text[start:]
-
-
-def _root_problem(path: Path, root: Root) -> str | None:
-    """Why `path` can never lead anywhere below `root`."""
-    if not path.parts:
-        return None
-    first = path.parts[0]
-    if root == "request":
-        if first in REQUEST_PARTS:
-            return None
-        return f"{path.text}: a request has $.body, $.headers and $.query"
-    if isinstance(first, int):
-        return f"{path.text}: an event is not a list"
-    if first in ("data", "data_base64"):
-        return None
-    if len(path.parts) > 1 or not (first.isascii() and first.isalnum() and first.islower()):
-        near = " (did you mean $.data?)" if difflib.get_close_matches(first, ["data"]) else ""
-        return f"{path.text}: an event has attributes such as $.type and $.subject, and $.data{near}"
-    return None
 
 
 def _below(pointer: str, key: str) -> str:

@@ -2,6 +2,9 @@
 
 Compiling never fetches anything: a reference leads to another schema of the folder or is a problem. Patterns
 use a linear-time engine, so that a schema cannot make an event expensive.
+
+What Tidemill should do with a schema stands in the schema itself, under the keyword `x-tidemill`, which
+validators pass over.
 """
 
 from __future__ import annotations
@@ -16,8 +19,11 @@ import orjson
 from tidemill.errors import Problem
 from tidemill.events.event import JSON
 from tidemill.project import yaml_text
+from tidemill.project.door import EventSchema
 from tidemill.project.entry import pointer_to
 from tidemill.project.folders import definition_files, read_definition, relative_name
+from tidemill.project.schema_use import SchemaUse, read_use
+from tidemill.project.upcast import Step, Upcasts
 
 __all__ = ["FOLDER", "PUBLISHED_PREFIX", "Schemas", "load_schemas"]
 
@@ -28,6 +34,8 @@ PUBLISHED_PREFIX = "https://tidemill.dev/schemas/"
 
 _SUFFIXES = frozenset({".json"})
 _LIMIT = yaml_text.MAX_BYTES
+#: Stands in messages for what was sent, which may be a secret.
+_MASK = "the value"
 #: What stands before a relative reference when the referring schema's `$id` is relative too.
 _NO_BASE = "json-schema:///"
 
@@ -40,7 +48,29 @@ class Schemas:
     validators: dict[str, jsonschema_rs.Validator] = field(default_factory=dict)
     #: Schema by `$id`, as written.
     written: dict[str, JSON] = field(default_factory=dict)
+    #: What `x-tidemill` of each schema says, by `$id`.
+    uses: dict[str, SchemaUse] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def checked(self) -> list[EventSchema]:
+        """The schemas as sources ask them, in the order of their files."""
+        return [
+            EventSchema(
+                identity=identity,
+                validator=validator,
+                types=self.uses[identity].types,
+                on_violation=self.uses[identity].on_violation,
+            )
+            for identity, validator in self.validators.items()
+            if identity in self.uses
+        ]
+
+    @property
+    def upcasts(self) -> Upcasts:
+        """The declared ways from older schemas to newer ones."""
+        steps = {name: Step(use.upcast_to, use.upcast) for name, use in self.uses.items() if use.upcast}
+        return Upcasts(steps)
 
 
 def load_schemas(root: Path) -> Schemas:
@@ -56,7 +86,26 @@ def load_schemas(root: Path) -> Schemas:
             found.problems.append(validator)
         else:
             found.validators[identity] = validator
+        use = read_use(schema, known=found.written)
+        found.uses[identity] = use
+        found.problems.extend(_placed(file, content, at, message) for at, message in use.problems)
+    _note_circles(found, files)
     return found
+
+
+def _note_circles(found: Schemas, files: Mapping[str, tuple[str, bytes]]) -> None:
+    """Note every upcast that leads back to where it began."""
+    for identity, use in found.uses.items():
+        seen, at = [identity], use.upcast_to
+        while at in found.uses and at not in seen:
+            seen.append(at)
+            at = found.uses[at].upcast_to
+        if at == identity:
+            file, content = files[identity]
+            way = " → ".join([*seen, at])
+            found.problems.append(
+                _placed(file, content, "/x-tidemill/upcast/to", f"upcasts in a circle: {way}")
+            )
 
 
 def _read(path: Path, root: Path, found: Schemas, files: dict[str, tuple[str, bytes]]) -> None:
@@ -96,10 +145,18 @@ def _compile(
         except KeyError:
             raise ValueError(f"there is no schema {uri!r} in {FOLDER}/") from None
 
-    try:
+    def compiled(mask: str | None) -> jsonschema_rs.Validator:
         return jsonschema_rs.validator_for(
-            schema, retriever=retrieve, validate_formats=True, pattern_options=jsonschema_rs.RegexOptions()
+            schema,
+            retriever=retrieve,
+            validate_formats=True,
+            pattern_options=jsonschema_rs.RegexOptions(),
+            mask=mask,
         )
+
+    try:
+        compiled(None)  # a mask would hide what is wrong with the schema, too
+        return compiled(_MASK)
     except jsonschema_rs.ValidationError as error:
         message = f"not a usable JSON Schema: {_clip(error.message)}"
         return _placed(file, content, pointer_to(*error.instance_path), message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from tidemill.project.entry import Entry, pointer_to
@@ -12,7 +13,7 @@ from tidemill.project.secrets import build_secret, check_secret
 from tidemill.project.structure import check_choice, check_structure
 from tidemill.project.trigger_file import KafkaSinkForm, SubscriptionEntry, WebhookSinkForm
 
-__all__ = ["build_subscription"]
+__all__ = ["build_subscription", "header_faults", "url_fault"]
 
 #: Field names (RFC 9110, section 5.6.2) and values (section 5.5) that can be sent.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
@@ -22,6 +23,8 @@ _SET_BY_US = frozenset(
     {"content-type", "content-length", "host", "transfer-encoding", "connection", "user-agent"}
 )
 _SET_BY_US_PREFIXES = ("ce-", "webhook-")
+#: Fields that speak of one connection (RFC 9110, section 7.6.1), which is not theirs who name receivers.
+_OF_CONNECTIONS = frozenset({"expect", "keep-alive", "proxy-connection", "te", "trailer", "upgrade"})
 
 
 def build_subscription(entry: Entry) -> Subscription | None:
@@ -33,6 +36,10 @@ def build_subscription(entry: Entry) -> Subscription | None:
     _check_url(entry, entry.get("webhook", "url"))
     _check_headers(entry, entry.get("webhook", "headers"))
     check_secret(entry, "/webhook/secret", entry.get("webhook", "secret"))
+    for at, written in entry.items("webhook", "secrets"):
+        check_secret(entry, at, written)
+    if entry.get("webhook", "secret") is not None and entry.get("webhook", "secrets") is not None:
+        entry.problem("/webhook/secrets", "secret and secrets exclude each other; write one of them")
     if form is None or rule is None or len(entry.problems) > before:
         return None
     sink = _sink(form.webhook or form.kafka)
@@ -53,6 +60,8 @@ def _sink(form: WebhookSinkForm | KafkaSinkForm | None) -> WebhookSink | KafkaSi
             return WebhookSink(
                 url=form.url,
                 secret=build_secret(form.secret) if form.secret else None,
+                secrets=tuple(build_secret(one) for one in form.secrets or ()),
+                handshake=form.handshake,
                 mode=form.mode,
                 headers=dict(form.headers),
                 timeout=form.timeout,
@@ -64,31 +73,42 @@ def _sink(form: WebhookSinkForm | KafkaSinkForm | None) -> WebhookSink | KafkaSi
 
 
 def _check_url(entry: Entry, url: object) -> None:
-    if not isinstance(url, str) or not url:
-        return
+    if isinstance(url, str) and url and (fault := url_fault(url)) is not None:
+        entry.problem("/webhook/url", f"'url' {fault}")
+
+
+def url_fault(url: str) -> str | None:
+    """What is wrong with the URL of a webhook; None when it can be used."""
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        entry.problem("/webhook/url", "'url' is no URL")
-        return
+        return "is no URL"
     if any(char <= " " or char == "\x7f" for char in url):
-        entry.problem("/webhook/url", "'url' holds a space or a control character")
-    elif parts.scheme not in ("http", "https") or not parts.hostname:
-        entry.problem("/webhook/url", "'url' must be an absolute http or https URL")
-    elif parts.username is not None or parts.password is not None:
-        entry.problem("/webhook/url", "'url' holds a user or password; secrets are never written here")
+        return "holds a space or a control character"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "must be an absolute http or https URL"
+    if parts.username is not None or parts.password is not None:
+        return "holds a user or password; secrets are never written here"
+    return None
 
 
 def _check_headers(entry: Entry, headers: object) -> None:
     if not isinstance(headers, dict):
         return
     for name, value in headers.items():
-        at = pointer_to("webhook", "headers", name)
-        lower = name.lower()
-        if not _HEADER_NAME.match(name):
-            entry.problem(at, f"{name!r} is no header name")
-        elif lower in _SET_BY_US or lower.startswith(_SET_BY_US_PREFIXES):
-            entry.problem(at, f"header {name!r} is set by every delivery; remove it")
-        if isinstance(value, str) and not _HEADER_VALUE.match(value):
-            entry.problem(at, f"the value of header {name!r} holds characters that cannot be sent")
+        for fault in header_faults(name, value):
+            entry.problem(pointer_to("webhook", "headers", name), fault)
+
+
+def header_faults(name: str, value: object) -> Iterator[str]:
+    """What is wrong with a header field that a delivery shall carry."""
+    lower = name.lower()
+    if not _HEADER_NAME.match(name):
+        yield f"{name!r} is no header name"
+    elif lower in _SET_BY_US or lower.startswith(_SET_BY_US_PREFIXES):
+        yield f"header {name!r} is set by every delivery; remove it"
+    elif lower in _OF_CONNECTIONS:
+        yield f"header {name!r} is about the connection, which is ours; remove it"
+    if isinstance(value, str) and not _HEADER_VALUE.match(value):
+        yield f"the value of header {name!r} holds characters that cannot be sent"

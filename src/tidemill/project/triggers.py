@@ -15,6 +15,8 @@ from tidemill.errors import Problem
 from tidemill.events.event import JSON
 from tidemill.project import yaml_text
 from tidemill.project.cycles import TriggerRule, cycle_warnings
+from tidemill.project.derivation import Derivation
+from tidemill.project.derivation_form import build_derivation
 from tidemill.project.entry import Entry, pointer_to, suggestion
 from tidemill.project.folders import definition_files, read_definition, relative_name
 from tidemill.project.model import SourceSpec, Subscription, Trigger
@@ -22,6 +24,7 @@ from tidemill.project.source import build_source
 from tidemill.project.subscription import build_subscription
 from tidemill.project.trigger import build_trigger
 from tidemill.project.trigger_file import ENTRIES
+from tidemill.project.upcast import Upcasts
 
 __all__ = ["FOLDER", "Definitions", "load_triggers"]
 
@@ -29,7 +32,12 @@ __all__ = ["FOLDER", "Definitions", "load_triggers"]
 FOLDER = "triggers"
 
 _SUFFIXES = frozenset({".yaml", ".yml"})
-_SINGULAR = {"sources": "source", "triggers": "trigger", "subscriptions": "subscription"}
+_SINGULAR = {
+    "sources": "source",
+    "triggers": "trigger",
+    "subscriptions": "subscription",
+    "derive": "derivation",
+}
 
 
 @dataclass(slots=True)
@@ -39,6 +47,7 @@ class Definitions:
     sources: list[SourceSpec] = field(default_factory=list)
     triggers: list[Trigger] = field(default_factory=list)
     subscriptions: list[Subscription] = field(default_factory=list)
+    derivations: list[Derivation] = field(default_factory=list)
     #: (list, entry) as written, in order of file and place; what the project's version is made of.
     written: list[tuple[str, JSON]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -46,11 +55,16 @@ class Definitions:
 
 
 def load_triggers(
-    root: Path, dags: Mapping[str, Dag], *, excused: Callable[[str], bool] = lambda _name: False
+    root: Path,
+    dags: Mapping[str, Dag],
+    *,
+    excused: Callable[[str], bool] = lambda _name: False,
+    upcasts: Upcasts | None = None,
 ) -> Definitions:
     """Everything below `root/triggers`; a missing folder says nothing.
 
-    `excused(name)` is True for a DAG that is missing because of its own file's problems.
+    `excused(name)` is True for a DAG that is missing because of its own file's problems; `upcasts` cast events
+    before their values are mapped.
     """
     found = Definitions()
     entries = [
@@ -58,6 +72,7 @@ def load_triggers(
         for path in definition_files(root / FOLDER, _SUFFIXES)
         for kind, entry in _entries(path, root, found.problems)
     ]
+    entries += [("triggers", entry) for dag in dags.values() for entry in _beside(dag, found.problems)]
     _note_duplicates(entries)
     rules: list[TriggerRule] = []
     for kind, entry in entries:
@@ -69,15 +84,37 @@ def load_triggers(
             case "subscriptions":
                 if subscription := build_subscription(entry):
                     found.subscriptions.append(subscription)
+            case "derive":
+                if derivation := build_derivation(entry, root, upcasts=upcasts):
+                    found.derivations.append(derivation)
             case _:
-                if trigger := build_trigger(entry, dags, excused=excused):
+                if trigger := build_trigger(entry, dags, excused=excused, upcasts=upcasts, root=root):
                     found.triggers.append(trigger)
+                    if trigger.loops is not None:
+                        continue  # its loop policy ends every circle that it is part of
                     rules.append(
-                        TriggerRule(trigger.name, trigger.dag, entry.get("filters"), entry.get("pattern"))
+                        TriggerRule(trigger.name, trigger.dag, _filters_of(entry), entry.get("pattern"))
                     )
     if not found.problems:
         found.warnings.extend(cycle_warnings(rules, list(dags)))
     return found
+
+
+def _filters_of(entry: Entry) -> list[JSON]:
+    """The filters of a trigger, and its expressions as filters."""
+    expressions = [
+        {name: entry.get(field)} for name, field in (("sql", "cesql"), ("cel", "cel")) if entry.get(field)
+    ]
+    return [*(entry.get("filters") or []), *expressions]
+
+
+def _beside(dag: Dag, problems: list[Problem]) -> Iterator[Entry]:
+    """The triggers that stand in code beside their DAG."""
+    for number, one in enumerate(dag.on, 1):
+        name = dag.dag_id if number == 1 else f"{dag.dag_id}-{number}"
+        written = {"name": name, **one.written, "dag": dag.dag_id}
+        text = yaml_text.written_in_code(written, one.line or dag.line)
+        yield Entry(dag.file, text, "", written, problems)
 
 
 def _entries(path: Path, root: Path, problems: list[Problem]) -> Iterator[tuple[str, Entry]]:

@@ -28,7 +28,7 @@ from tidemill.dag.declaration import DagDefinition, collect
 from tidemill.dag.definition import Dag
 from tidemill.errors import DefinitionError, Problem
 
-__all__ = ["FOLDER", "MAX_FILE_BYTES", "load_source", "load_workflows"]
+__all__ = ["FOLDER", "MAX_FILE_BYTES", "load_module", "load_source", "load_workflows", "siblings"]
 
 FOLDER = "workflows"
 #: Longest definition file, in bytes.
@@ -49,7 +49,7 @@ def load_workflows(root: Path, *, max_tasks: int) -> tuple[dict[str, Dag], list[
     dags: dict[str, Dag] = {}
     problems: list[Problem] = []
     places: dict[str, tuple[str, int]] = {}
-    with _siblings(folder):
+    with siblings(folder):
         for path in _files(folder):
             file = path.relative_to(root.absolute()).as_posix()
             loaded = _load_file(path, file)
@@ -79,7 +79,7 @@ def load_source(
     """
     name = f"<{file} {_digest(file, source_text)}>"
     linecache.cache[name] = (len(source_text), None, source_text.splitlines(keepends=True), name)
-    with _siblings(None if root is None else (root / FOLDER).absolute()):
+    with siblings(None if root is None else (root / FOLDER).absolute()):
         found = _execute(source_text, name, file)
         if isinstance(found, Problem):
             raise DefinitionError([found])
@@ -90,6 +90,15 @@ def load_source(
                     return built
                 raise DefinitionError(built)
     raise DefinitionError([Problem(file, 0, f"this version does not declare DAG {dag_id!r}")])
+
+
+def load_module(root: Path, name: str) -> ModuleType:
+    """The module `name` of the workflows folder, as its files import it; raises whatever importing it raises.
+
+    Executed anew each time: a reload sees its new text.
+    """
+    with siblings((root / FOLDER).absolute()):
+        return importlib.import_module(name)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -157,7 +166,7 @@ def _duplicate(second: DagDefinition, file: str, first: tuple[str, int]) -> Prob
 
 
 @contextmanager
-def _siblings(folder: Path | None) -> Iterator[None]:
+def siblings(folder: Path | None) -> Iterator[None]:
     """Files of `folder` can be imported by plain name inside, and are forgotten afterwards."""
     if folder is None:
         yield

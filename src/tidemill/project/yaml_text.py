@@ -19,7 +19,16 @@ from tidemill.errors import TidemillError
 from tidemill.events.event import JSON
 from tidemill.project.yaml_scalars import clip, resolve
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "Place", "YamlProblem", "YamlRefused", "YamlText", "read_yaml"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_DEPTH",
+    "Place",
+    "YamlProblem",
+    "YamlRefused",
+    "YamlText",
+    "read_yaml",
+    "written_in_code",
+]
 
 #: Largest definition file.
 MAX_BYTES = 1 << 20
@@ -80,6 +89,11 @@ class YamlText:
                 break
             node = below
         return node.place
+
+
+def written_in_code(value: JSON, line: int) -> YamlText:
+    """A value that stands in a Python file: all of it is at that line."""
+    return YamlText(value, _Node(Place(line, 1)))
 
 
 def read_yaml(text: bytes) -> YamlText:

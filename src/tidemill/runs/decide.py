@@ -145,7 +145,7 @@ def recover(state: RunState, at: int, into: list[Record], *, max_recoveries: int
 
 
 def lose_attempts(state: RunState, at: int, into: list[Record]) -> None:
-    """The process that runs this run is about to stop, and has cut its attempts off: they become ready again.
+    """Attempts were cut off by a process that stops, or gave the run to another one: they become ready again.
 
     Unlike `recover` this counts as nobody's death.
     """

@@ -14,6 +14,7 @@ from tidemill.storage.limits import Limits
 from tidemill.storage.sqlite import open_store
 
 if TYPE_CHECKING:
+    from tidemill.storage.claims import EventData
     from tidemill.storage.postgres import PostgresStore
 
 __all__ = ["database_path", "is_shared", "open_postgres", "open_project_store", "project_name"]
@@ -47,7 +48,13 @@ async def open_project_store(
     """The project's store: for this process alone on SQLite, beside other nodes on PostgreSQL."""
     if is_shared(settings):
         return await open_postgres(root, settings, clock=clock, probe=probe)
-    return await open_store(database_path(root, settings), clock=clock, limits=_limits(settings), probe=probe)
+    return await open_store(
+        database_path(root, settings),
+        clock=clock,
+        limits=_limits(settings),
+        probe=probe,
+        data=_data(settings),
+    )
 
 
 async def open_postgres(
@@ -66,7 +73,16 @@ async def open_postgres(
         project=project_name(root, settings),
         limits=_limits(settings),
         probe=probe,
+        data=_data(settings),
     )
+
+
+def _data(settings: Settings) -> EventData | None:
+    if settings.claim_check_url is None:
+        return None
+    from tidemill.storage.claims import EventData
+
+    return EventData(settings.claim_check_url, above=settings.dataref_bytes)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from tidemill.clock import Clock
-from tidemill.errors import CursorMoved
+from tidemill.errors import CursorMoved, StoreUnavailable
 from tidemill.ids import shard_of
 from tidemill.storage.shards import Shards
 
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 #: Pause before a stage that met another node at its cursor looks again whose it is.
 _CONFLICT_SECONDS = 0.2
+#: Pause before a stage that the store had no answer for begins again.
+_UNAVAILABLE_SECONDS = 1.0
 
 
 class KeyedStages:
@@ -35,13 +37,24 @@ class KeyedStages:
         self._runs: dict[str, Callable[[], Awaitable[None]]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._started = False
 
     def add(self, stage: str, run: Callable[[], Awaitable[None]]) -> None:
-        """`run` works while the shard of `stage` is owned here."""
+        """`run` works while the shard of `stage` is owned here; what worked under its name before is ended first."""
+        self._end(stage)
         self._runs[stage] = run
+        if self._started and shard_of(stage) in self._shards.owned:
+            self._begin(stage)
+
+    async def remove(self, stage: str) -> None:
+        """End a stage for good; return when it has ended."""
+        self._runs.pop(stage, None)
+        self._end(stage)
+        await asyncio.gather(*self._ending_of(stage), return_exceptions=True)
 
     def start(self) -> None:
         """Begin what is owned, and follow the shards from now on."""
+        self._started = True
         self._shards.listen(self._changed)
         self._changed(self._shards.owned, frozenset())
 
@@ -77,8 +90,7 @@ class KeyedStages:
 
     async def _run(self, stage: str) -> None:
         run = self._runs[stage]
-        previous = [task for task in self._ending if task.get_name() == stage]
-        await asyncio.gather(*previous, return_exceptions=True)
+        await asyncio.gather(*self._ending_of(stage), return_exceptions=True)
         while True:
             try:
                 await run()
@@ -89,9 +101,25 @@ class KeyedStages:
                 # Another node was here a moment ago: if it is still ours, go on from where that one stopped.
                 logger.warning("stage.overtaken", extra={"stage": stage, "error": str(error)})
                 await self._clock.sleep(_CONFLICT_SECONDS)
+            except StoreUnavailable as error:
+                # Says nothing about the stage, which reads back where it stands as it does when it begins.
+                logger.warning("stage.interrupted", extra={"stage": stage, "error": str(error)})
+                await self._clock.sleep(_UNAVAILABLE_SECONDS)
+            except asyncio.CancelledError:
+                if not _is_being_cancelled():  # nobody ended it: a library's own cancellation got out of it
+                    self._failed(stage, None)
+                raise
             except Exception as error:
                 self._failed(stage, error)
                 return
             else:
                 self._failed(stage, None)
                 return
+
+    def _ending_of(self, stage: str) -> list[asyncio.Task[None]]:
+        return [task for task in self._ending if task.get_name() == stage]
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

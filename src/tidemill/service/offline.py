@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -16,12 +17,27 @@ from tidemill.api.application import Application, create_application
 from tidemill.api.parts import Parts
 from tidemill.clock import Clock, SystemClock
 from tidemill.project.load import load
-from tidemill.project.model import FileSource, KafkaSource, Project, SourceSpec, WebhookSource
+from tidemill.project.model import (
+    FileSource,
+    KafkaSource,
+    PluginSource,
+    PostgresSource,
+    Project,
+    ScheduleSource,
+    SourceSpec,
+    TableSource,
+    WebhookSource,
+)
 from tidemill.service.database import open_project_store
+from tidemill.service.letters import decode_letter
+from tidemill.service.reconcile import reconciler
+from tidemill.service.sinks import reaches
 from tidemill.settings import Settings
 from tidemill.sources.contract import SourceState, SourceStatus
 from tidemill.sources.http import HttpIngest
+from tidemill.sources.pauses import SourcePauses
 from tidemill.sources.webhook import WebhookIngest
+from tidemill.storage.paused import PausedKind, PausedNames
 
 __all__ = ["open_offline"]
 
@@ -41,27 +57,37 @@ async def open_offline(
     project = load(root, max_tasks=settings.max_tasks_per_dag)
     store = await open_project_store(root, settings, clock=given)
     try:
+        pauses = SourcePauses(store.log, store.ledger, clock=given)
+        await pauses.load()
+        trigger_pauses = PausedNames(store.log, store.ledger, kind=PausedKind.TRIGGER, clock=given)
+        await trigger_pauses.load()
         yield create_application(
             Parts(
                 store=store,
                 project=lambda: project,
-                ingest=HttpIngest(store.log, clock=given, settings=settings),
+                ingest=HttpIngest(store.log, clock=given, settings=settings, project=lambda: project),
                 webhooks=WebhookIngest(store.log, project=lambda: project, clock=given, settings=settings),
                 settings=settings,
                 clock=given,
                 ready=lambda: False,
-                statuses=lambda: _statuses(project),
+                statuses=lambda: _statuses(project, pauses),
+                pauses=pauses,
+                reconcile=reconciler(lambda: project, store.ledger, settings),
+                trigger_pauses=trigger_pauses,
+                reaches=partial(reaches, settings=settings),
+                decode_letter=partial(decode_letter, project=lambda: project, settings=settings),
             )
         )
     finally:
         await store.close()
 
 
-def _statuses(project: Project) -> Sequence[Mapping[str, Any]]:
+def _statuses(project: Project, pauses: SourcePauses) -> Sequence[Mapping[str, Any]]:
     kinds = [("http", "http"), *((spec.name, _kind(spec)) for spec in project.sources)]
     if any(dag.schedule is not None for dag in project.dags.values()):
         kinds.append(("schedule", "schedule"))
-    return [asdict(SourceStatus(name, kind, SourceState.STOPPED, error=_NOT_RUNNING)) for name, kind in kinds]
+    found = [SourceStatus(name, kind, SourceState.STOPPED, error=_NOT_RUNNING) for name, kind in kinds]
+    return [asdict(pauses.shown(status)) for status in found]
 
 
 def _kind(spec: SourceSpec) -> str:
@@ -72,5 +98,13 @@ def _kind(spec: SourceSpec) -> str:
             return "files"
         case KafkaSource():
             return "kafka"
+        case ScheduleSource():
+            return "schedule"
+        case PostgresSource():
+            return "postgres"
+        case TableSource():
+            return "table"
+        case PluginSource():
+            return spec.kind
         case _:
             assert_never(spec)

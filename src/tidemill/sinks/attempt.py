@@ -16,12 +16,24 @@ from tidemill import ids
 from tidemill.clock import Clock
 from tidemill.errors import SinkRefused, SinkUnavailable, StorageError
 from tidemill.events import json_format
+from tidemill.events.dataref import reference_of
+from tidemill.events.digest import decode_from_log
 from tidemill.events.event import LoggedEvent
 from tidemill.project.model import Subscription
 from tidemill.sinks import schedule
 from tidemill.sinks.contract import Sink
+from tidemill.sinks.gate import Gate
 from tidemill.sinks.marks import Marks
-from tidemill.storage.contract import DeadLetter, Delivery, DeliveryMark, DeliveryState, EventLog
+from tidemill.storage.contract import (
+    DeadLetter,
+    DeadLetters,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryMark,
+    DeliveryState,
+    EventLog,
+    Subscriptions,
+)
 
 __all__ = ["STORE_RETRY_SECONDS", "Attempts", "Surroundings", "Tally"]
 
@@ -40,6 +52,10 @@ class Surroundings:
     clock: Clock
     #: In [0, 1); spreads retries.
     chance: Callable[[], float]
+    #: Where redriven deliveries find what they send.
+    letters: DeadLetters | None = None
+    #: Where the numbers of attempts go on from; None keeps no attempts.
+    subscriptions: Subscriptions | None = None
     #: Told (subscription, "delivered" | "failed" | "dead_lettered") of every attempt that ended.
     count: Callable[[str, str], None] | None = None
 
@@ -54,15 +70,20 @@ class Tally:
     dead_lettered: int = 0
     #: Why the last failed attempt failed; empty before the first.
     last_error: str = ""
-    #: The receiver is gone.
-    disabled: bool = False
 
 
 class Attempts:
     """The attempts at deliveries of one subscription."""
 
-    def __init__(self, subscription: Subscription, sink: Sink, shared: Surroundings) -> None:
+    def __init__(
+        self, subscription: Subscription, sink: Sink, shared: Surroundings, *, gate: Gate | None = None
+    ) -> None:
+        self.gate = gate or Gate()
         self._subscription = subscription
+        self._letters = shared.letters
+        self._subscriptions = shared.subscriptions
+        #: Of the newest attempt; None while it is not known.
+        self._number: int | None = None
         self._sink = sink
         self._log = shared.log
         self._marks = shared.marks
@@ -71,25 +92,40 @@ class Attempts:
         self._count = shared.count
         self.tally = Tally()
 
+    async def begin(self) -> None:
+        """Find out where the numbers of attempts go on from; to be called before the first `settle`."""
+        while self._number is None and self._subscriptions is not None:
+            try:
+                self._number = await self._subscriptions.newest_attempt(self._subscription.name)
+            except StorageError as error:
+                self.tally.last_error = str(error)
+                await self._clock.sleep(STORE_RETRY_SECONDS)
+
     async def settle(self, delivery: Delivery) -> Delivery | None:
         """Try `delivery` once; return it with its new time if it is still pending, None when it is done with.
 
         What is returned is on disk. A store that cannot answer costs time, never a delivery or an attempt.
         """
         try:
-            logged = await self._log.get(delivery.position)
+            logged = await self._read(delivery)
         except StorageError as error:
             self.tally.last_error = str(error)
             await self._clock.sleep(STORE_RETRY_SECONDS)
             return delivery
         if logged is None:
             missing = SinkRefused("the event is not in the log")
-            await self._give_up(delivery, missing, schedule.GiveUp("event_missing"), body=b"")
+            await self._give_up(delivery, missing, schedule.GiveUp("event_missing"), body=b"", begun=None)
+            return None
+        if reference_of(logged.event) is not None:
+            lost = SinkRefused("the event's data is lost")
+            body = json_format.encode(logged.event)
+            await self._give_up(delivery, lost, schedule.GiveUp("data_lost"), body=body, begun=None)
             return None
         tried = replace(delivery, attempts=delivery.attempts + 1)
+        begun = self._clock.now_us()
         failure = await self._try(logged, tried.attempts)
         if failure is None:
-            await self._mark(tried, DeliveryState.DELIVERED)
+            await self._mark(tried, DeliveryState.DELIVERED, begun=begun)
             self.tally.delivered += 1
             self._tell("delivered")
             return None
@@ -99,10 +135,21 @@ class Attempts:
         )
         match verdict:
             case schedule.TryAgain():
-                return await self._postpone(tried, failure, verdict)
+                return await self._postpone(tried, failure, verdict, begun=begun)
             case schedule.GiveUp():
-                await self._give_up(tried, failure, verdict, body=json_format.encode(logged.event))
+                body = json_format.encode(logged.event)
+                await self._give_up(tried, failure, verdict, body=body, begun=begun)
                 return None
+
+    async def _read(self, delivery: Delivery) -> LoggedEvent | None:
+        """What is to be sent: the event of the log, or what a redriven dead letter holds in its newest version."""
+        if delivery.letter is None or self._letters is None:
+            return await self._log.get(delivery.position)
+        body = await self._letters.current(delivery.letter)
+        if not body:
+            return await self._log.get(delivery.position)
+        held = LoggedEvent(delivery.position, delivery.due_at, decode_from_log(body))
+        return (await self._log.filled([held]))[0]  # its data may have been put back
 
     async def _try(self, logged: LoggedEvent, attempt: int) -> schedule.Failure | None:
         try:
@@ -115,21 +162,28 @@ class Attempts:
         return None
 
     async def _postpone(
-        self, tried: Delivery, failure: schedule.Failure, verdict: schedule.TryAgain
+        self, tried: Delivery, failure: schedule.Failure, verdict: schedule.TryAgain, *, begun: int
     ) -> Delivery:
         pending = replace(tried, due_at=self._clock.now_us() + round(verdict.delay * 1_000_000))
         facts = {"attempt": tried.attempts, "error": failure.reason, "delay": verdict.delay}
         logger.warning("delivery.failed", extra=_place(tried) | facts)
-        await self._mark(pending, DeliveryState.PENDING, detail=failure.reason)
+        await self._mark(pending, DeliveryState.PENDING, failure=failure, begun=begun)
         self.tally.failed += 1
         self._tell("failed")
         return pending
 
     async def _give_up(
-        self, tried: Delivery, failure: schedule.Failure, verdict: schedule.GiveUp, *, body: bytes
+        self,
+        tried: Delivery,
+        failure: schedule.Failure,
+        verdict: schedule.GiveUp,
+        *,
+        body: bytes,
+        begun: int | None,
     ) -> None:
-        if verdict.disable and not self.tally.disabled:
-            self.tally.disabled = True
+        if verdict.disable and self.gate.is_open:
+            # At once, so that nothing more is sent; in the store with the mark.
+            self.gate.disable(failure.reason)
             facts = {"subscription": tried.subscription, "error": failure.reason}
             logger.error("subscription.disabled", extra=facts)
         logger.error("delivery.dead_lettered", extra=_place(tried) | {"error": failure.reason})
@@ -140,11 +194,20 @@ class Attempts:
             code=verdict.code,
             detail=failure.reason,
             origin=tried.subscription,
-            coordinates=_place(tried) | {"attempts": tried.attempts, "status": failure.status},
+            coordinates=_place(tried)
+            | {"attempts": tried.attempts, "status": failure.status}
+            | ({} if tried.letter is None else {"redrive_of": tried.letter}),
             body=body,
             position=tried.position,
         )
-        await self._mark(tried, DeliveryState.DEAD_LETTERED, detail=failure.reason, letter=letter)
+        await self._mark(
+            tried,
+            DeliveryState.DEAD_LETTERED,
+            failure=failure,
+            begun=begun,
+            letter=letter,
+            gone=failure.reason if verdict.disable else None,
+        )
         self.tally.dead_lettered += 1
         self._tell("dead_lettered")
 
@@ -153,12 +216,40 @@ class Attempts:
             self._count(self._subscription.name, outcome)
 
     async def _mark(
-        self, tried: Delivery, state: DeliveryState, *, detail: str = "", letter: DeadLetter | None = None
+        self,
+        tried: Delivery,
+        state: DeliveryState,
+        *,
+        begun: int | None,
+        failure: schedule.Failure | None = None,
+        letter: DeadLetter | None = None,
+        gone: str | None = None,
     ) -> None:
+        detail = "" if failure is None else failure.reason
         mark = DeliveryMark(
             tried.subscription, tried.position, state, tried.attempts, due_at=tried.due_at, detail=detail
         )
-        await self._marks.write(mark, letter)
+        attempt = None if begun is None else self._noted(tried, state, failure, begun)
+        await self._marks.write(mark, letter, attempt=attempt, gone=gone)
+
+    def _noted(
+        self, tried: Delivery, state: DeliveryState, failure: schedule.Failure | None, begun: int
+    ) -> DeliveryAttempt | None:
+        """The attempt for the delivery log."""
+        if self._number is None:
+            return None
+        self._number += 1
+        return DeliveryAttempt(
+            subscription=tried.subscription,
+            number=self._number,
+            position=tried.position,
+            attempt=tried.attempts,
+            at=begun,
+            duration_us=max(0, self._clock.now_us() - begun),
+            outcome="failed" if state is DeliveryState.PENDING else state.value,
+            status=None if failure is None else failure.status,
+            error="" if failure is None else failure.reason,
+        )
 
 
 def _place(delivery: Delivery) -> dict[str, str | int | None]:

@@ -43,6 +43,8 @@ class Backlog:
         #: Positions that left `_known` since the page being read was asked for.
         self._left: set[int] = set()
         self._forgotten_at: int | None = None
+        #: Deliveries that the window has passed may be pending again.
+        self._again = False
         self._recent = False
         self._front = 0
         #: The highest position ever admitted: a new delivery is above it.
@@ -66,11 +68,23 @@ class Backlog:
     def begin_page(self) -> tuple[int, int]:
         """(after, limit) of the page to be read; what leaves the window meanwhile is not admitted from it."""
         self._left.clear()
+        if self._again:
+            self._again, self._front = False, 0
         return self._front, self._page
+
+    def rewind(self) -> None:
+        """Deliveries that were done with are pending again: go back to the start of the outbox.
+
+        What is ready in order is read again, so that an earlier delivery comes before it.
+        """
+        self._again = self.behind = True
+        if self._ordered:
+            self._known.difference_update(delivery.position for delivery in self._ready)
+            self._ready.clear()
 
     def admit(self, page: Sequence[Delivery], *, now: int) -> None:
         """Take in the page that was asked for, which may be short: then the window has come to the end."""
-        self.behind = len(page) >= self._page
+        self.behind = len(page) >= self._page or self._again
         for delivery in page:
             position = delivery.position
             self._front = max(self._front, position)
@@ -101,10 +115,14 @@ class Backlog:
 
     def put_back(self, delivery: Delivery) -> None:
         """A delivery in hand is pending again, with its new attempts and time."""
-        if self._ordered:
-            self._ready.appendleft(delivery)
-        else:
+        if not self._ordered:
             self._wait(delivery)
+        elif self._ready and self._ready[0].position < delivery.position:
+            # An earlier one is pending again meanwhile: read all of them anew, in order.
+            self._known.discard(delivery.position)
+            self.rewind()
+        else:
+            self._ready.appendleft(delivery)
 
     def drop(self, position: int) -> None:
         """A delivery in hand is done with."""

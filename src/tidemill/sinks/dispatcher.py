@@ -15,9 +15,10 @@ from tidemill.clock import Clock
 from tidemill.project.model import Subscription
 from tidemill.sinks.attempt import Attempts, Surroundings
 from tidemill.sinks.contract import Sink
+from tidemill.sinks.gate import Gate
 from tidemill.sinks.lane import Lane, LaneStatus
 from tidemill.sinks.marks import Marks
-from tidemill.storage.contract import EventLog, Outbox
+from tidemill.storage.contract import DeadLetters, EventLog, Outbox, Subscriptions
 
 __all__ = ["Dispatcher"]
 
@@ -29,7 +30,8 @@ class Dispatcher:
     subscription without a sink is shown as disabled, and what is pending for it stays pending. `concurrency`
     bounds the attempts under way of one unordered subscription, `drain_seconds` how long they may go on after
     a stop. `chance` in [0, 1) spreads retries; `count` is told (subscription, "delivered" | "failed" |
-    "dead_lettered") of every attempt.
+    "dead_lettered") of every attempt. `letters` has what redriven deliveries send, `attempts` keeps the log of
+    attempts, `gates` say by subscription whether it may deliver (one without a gate may).
     """
 
     def __init__(
@@ -44,9 +46,20 @@ class Dispatcher:
         drain_seconds: float = 5.0,
         chance: Callable[[], float] = random.random,
         count: Callable[[str, str], None] | None = None,
+        letters: DeadLetters | None = None,
+        attempts: Subscriptions | None = None,
+        gates: Mapping[str, Gate] | None = None,
     ) -> None:
         marks = Marks(outbox, clock=clock)
-        shared = Surroundings(log=log, marks=marks, clock=clock, chance=chance, count=count)
+        shared = Surroundings(
+            log=log,
+            marks=marks,
+            clock=clock,
+            chance=chance,
+            count=count,
+            letters=letters,
+            subscriptions=attempts,
+        )
         self._lanes: list[Lane] = []
         self._without_sink: list[LaneStatus] = []
         for subscription in subscriptions:
@@ -56,7 +69,7 @@ class Dispatcher:
                 continue
             lane = Lane(
                 name,
-                Attempts(subscription, sinks[name], shared),
+                Attempts(subscription, sinks[name], shared, gate=(gates or {}).get(name)),
                 outbox=outbox,
                 clock=clock,
                 ordered=subscription.ordered,

@@ -5,8 +5,8 @@ Rule 1. Ordered: one at a time in log order; a delivery that fails holds back ev
         attempt holds nothing.
 Rule 2. Memory is bounded by the backlog's window (`backlog`, rule 1) and one event per attempt under way,
         whatever the outbox holds. A delivery leaves the lane only when what came of it is on disk.
-Rule 3. A receiver that is gone (410) disables the lane until the process restarts or the project is reloaded;
-        what is pending stays pending.
+Rule 3. A closed gate (paused by somebody, or the receiver is gone) starts nothing; what is pending stays
+        pending until it opens.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ class LaneStatus:
     dead_lettered: int = 0
     #: Why the last failed attempt failed; empty before the first.
     last_error: str = ""
-    #: Nothing is delivered any more until a restart or reload.
+    #: Nothing is delivered any more until somebody enables it.
     disabled: bool = False
+    #: "starting", "active", "paused" or "disabled".
+    state: str = "active"
 
 
 class Lane:
@@ -71,6 +73,8 @@ class Lane:
         self._wake = asyncio.Event()
         #: The window has come to the end of the outbox.
         self._caught_up = asyncio.Event()
+        self._gate = attempts.gate
+        self._gate.listen(self._wake.set, self._rewind)
 
     def status(self) -> LaneStatus:
         """How it is doing now."""
@@ -83,11 +87,13 @@ class Lane:
             failed=tally.failed,
             dead_lettered=tally.dead_lettered,
             last_error=tally.last_error,
-            disabled=tally.disabled,
+            disabled=self._gate.state == "disabled",
+            state=self._gate.state,
         )
 
     async def run(self) -> None:
         """Deliver until cancelled; then attempts under way have `drain_seconds` to end and to be marked."""
+        await self._attempts.begin()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch())
             try:
@@ -100,7 +106,7 @@ class Lane:
     async def _advance(self, tasks: asyncio.TaskGroup) -> None:
         """Start one attempt, or read one page, or wait until either is possible."""
         self._wake.clear()
-        if self._attempts.tally.disabled or self._in_hand >= self._slots:
+        if not self._gate.is_open or self._in_hand >= self._slots:
             await self._wake.wait()
         elif (delivery := self._backlog.take(self._clock.now_us())) is not None:
             self._in_hand += 1
@@ -144,6 +150,10 @@ class Lane:
             await self._wake.wait()
         finally:
             wakeup.cancel()
+
+    def _rewind(self) -> None:
+        self._backlog.rewind()
+        self._wake.set()
 
     def _look_again(self) -> None:
         self._backlog.behind = True

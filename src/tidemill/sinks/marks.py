@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tidemill.clock import Clock
 from tidemill.errors import StorageError
-from tidemill.storage.contract import DeadLetter, DeliveryMark, Outbox
+from tidemill.storage.contract import DeadLetter, DeliveryAttempt, DeliveryMark, Outbox
 
 __all__ = ["MAX_BATCH", "Marks"]
 
@@ -28,6 +28,9 @@ RETRY_SECONDS = (0.1, 5.0)
 class _Entry:
     mark: DeliveryMark
     letter: DeadLetter | None
+    attempt: DeliveryAttempt | None
+    #: The receiver is gone, and why.
+    gone: str | None
     written: bool = False
 
 
@@ -40,9 +43,16 @@ class Marks:
         self._entries: list[_Entry] = []
         self._turn = asyncio.Lock()
 
-    async def write(self, mark: DeliveryMark, letter: DeadLetter | None = None) -> None:
-        """Return when `mark` is on disk, with its dead letter; tries again while the store cannot take it."""
-        entry = _Entry(mark, letter)
+    async def write(
+        self,
+        mark: DeliveryMark,
+        letter: DeadLetter | None = None,
+        *,
+        attempt: DeliveryAttempt | None = None,
+        gone: str | None = None,
+    ) -> None:
+        """Return when `mark` is on disk with all that belongs to it; tries again while the store cannot take it."""
+        entry = _Entry(mark, letter, attempt, gone)
         self._entries.append(entry)
         delay, longest = RETRY_SECONDS
         while not entry.written:
@@ -57,7 +67,12 @@ class Marks:
         group = self._entries[:MAX_BATCH]
         letters = [entry.letter for entry in group if entry.letter is not None]
         try:
-            await self._outbox.mark([entry.mark for entry in group], letters)
+            await self._outbox.mark(
+                [entry.mark for entry in group],
+                letters,
+                attempts=[entry.attempt for entry in group if entry.attempt is not None],
+                disabled={entry.mark.subscription: entry.gone for entry in group if entry.gone is not None},
+            )
         except StorageError:
             return False
         del self._entries[: len(group)]

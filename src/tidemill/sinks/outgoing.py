@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import httpx
@@ -45,6 +45,9 @@ class Reply:
     status: int
     #: As sent; None when absent.
     retry_after: str | None
+    #: The answer of a handshake (HTTP webhooks, section 4.2), as sent.
+    allowed_origin: str | None = None
+    allowed_rate: str | None = None
 
 
 class Outgoing:
@@ -56,8 +59,11 @@ class Outgoing:
         resolver: addresses.Resolver = addresses.system_resolver,
         tls: ssl.SSLContext | None = None,
         body_seconds: float = BODY_SECONDS,
+        allows: Callable[[str], bool] = addresses.is_allowed,
     ) -> None:
+        """`allows` says of each resolved address whether it may be dialled."""
         self._resolver = resolver
+        self._allows = allows
         self._tls = tls
         self._body_seconds = body_seconds
         self._transport: _CheckedTransport | None = None
@@ -67,9 +73,18 @@ class Outgoing:
 
         Raises `SinkUnavailable` when there was no answer: whether the receiver took the body is then unknown.
         """
+        return await self._send("POST", url, headers=headers, body=body, within=within)
+
+    async def options(self, url: str, *, headers: Mapping[str, str], within: float) -> Reply:
+        """Ask what `url` allows, `within` seconds; raises `SinkUnavailable` as `post` does."""
+        return await self._send("OPTIONS", url, headers=headers, body=b"", within=within)
+
+    async def _send(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes, within: float
+    ) -> Reply:
         try:
             async with asyncio.timeout(within):
-                request = httpx.Request("POST", url, headers=headers, content=body)
+                request = httpx.Request(method, url, headers=headers, content=body)
                 response = await self._open(request.url).handle_async_request(request)
         except TimeoutError:
             raise SinkUnavailable(f"the receiver did not answer within {within:g} s") from None
@@ -77,7 +92,13 @@ class Outgoing:
             raise SinkUnavailable(_connect_reason(error)) from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise SinkUnavailable(f"the connection broke off: {type(error).__name__}") from None
-        reply = Reply(response.status_code, response.headers.get("retry-after"))
+        told = response.headers
+        reply = Reply(
+            response.status_code,
+            told.get("retry-after"),
+            told.get("webhook-allowed-origin"),
+            told.get("webhook-allowed-rate"),
+        )
         await self._discard(response)
         return reply
 
@@ -101,7 +122,9 @@ class Outgoing:
 
     def _open(self, url: httpx.URL) -> _CheckedTransport:
         if self._transport is None:
-            self._transport = _CheckedTransport(self._resolver, tls=self._tls or _tls_for(url))
+            self._transport = _CheckedTransport(
+                self._resolver, tls=self._tls or _tls_for(url), allows=self._allows
+            )
         return self._transport
 
 
@@ -111,7 +134,9 @@ class _CheckedTransport(httpx.AsyncHTTPTransport):
     Used without an `httpx.AsyncClient`, which would add cookies, redirects, proxies and decompression.
     """
 
-    def __init__(self, resolver: addresses.Resolver, *, tls: ssl.SSLContext) -> None:
+    def __init__(
+        self, resolver: addresses.Resolver, *, tls: ssl.SSLContext, allows: Callable[[str], bool]
+    ) -> None:
         limits = httpx.Limits(
             max_connections=MAX_CONNECTIONS,
             max_keepalive_connections=MAX_CONNECTIONS,
@@ -119,6 +144,7 @@ class _CheckedTransport(httpx.AsyncHTTPTransport):
         )
         super().__init__(verify=tls, trust_env=False, limits=limits)
         self._resolver = resolver
+        self._allows = allows
         self._resolved: tuple[str, ...] = ()
         self._resolved_until = 0.0
 
@@ -145,7 +171,7 @@ class _CheckedTransport(httpx.AsyncHTTPTransport):
     async def _addresses(self, host: str, port: int) -> tuple[str, ...]:
         now = asyncio.get_running_loop().time()
         if not self._resolved or now >= self._resolved_until:
-            self._resolved = await addresses.resolve(host, port, self._resolver)
+            self._resolved = await addresses.resolve(host, port, self._resolver, allows=self._allows)
             self._resolved_until = now + RESOLVED_SECONDS
         return self._resolved
 

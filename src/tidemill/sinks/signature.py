@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from tidemill.errors import SettingsError
 
-__all__ = ["message_id", "sign", "signing_key"]
+__all__ = ["SigningKey", "message_id", "sign", "sign_all", "signing_key"]
 
 _PREFIX = "whsec_"
 
@@ -44,7 +46,26 @@ def signing_key(secret: bytes | str) -> bytes:
     return secret
 
 
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key, and until when it signs: the old one of a rotation beside the new one."""
+
+    key: bytes = field(repr=False)
+    #: Microseconds since the epoch; None: for good.
+    until: int | None = None
+
+
 def sign(key: bytes, *, message_id: str, at_seconds: int, body: bytes) -> str:
     """The `webhook-signature` of a body sent at `at_seconds` since the epoch."""
     text = b".".join((message_id.encode(), str(at_seconds).encode(), body))
     return f"v1,{base64.b64encode(hmac.digest(key, text, 'sha256')).decode()}"
+
+
+def sign_all(keys: Sequence[SigningKey], *, message_id: str, at_us: int, body: bytes) -> str | None:
+    """The `webhook-signature` with one signature for each key that counts now; None where there is none."""
+    made = [
+        sign(one.key, message_id=message_id, at_seconds=at_us // 1_000_000, body=body)
+        for one in keys
+        if one.until is None or at_us < one.until
+    ]
+    return " ".join(made) or None

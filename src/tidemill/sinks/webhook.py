@@ -9,6 +9,7 @@ secret.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from email.utils import parsedate_to_datetime
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -19,9 +20,11 @@ from tidemill.errors import SettingsError
 from tidemill.events import http as events_http
 from tidemill.events.event import LoggedEvent
 from tidemill.project.model import WebhookSink
-from tidemill.sinks import schedule, signature
+from tidemill.sinks import addresses, schedule, signature
+from tidemill.sinks.signature import SigningKey
 
 if TYPE_CHECKING:
+    from tidemill.sinks.handshake import Handshake
     from tidemill.sinks.outgoing import Outgoing
 
 __all__ = ["DEFAULT_TIMEOUT_SECONDS", "WebhookSinkDelivery", "parse_retry_after"]
@@ -38,19 +41,24 @@ class WebhookSinkDelivery:
     def __init__(
         self,
         spec: WebhookSink,
-        secret: bytes | str | None = None,
+        secret: bytes | str | Sequence[bytes | str | SigningKey] | None = None,
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         clock: Clock | None = None,
         client: Outgoing | None = None,
+        handshake: Handshake | None = None,
+        allows: Callable[[str], bool] = addresses.is_allowed,
     ) -> None:
         """`timeout_seconds` holds unless the sink has its own; a given `client` is owned and closed by this.
 
-        Raises `SettingsError` when the URL or the secret cannot be used.
+        Each of several secrets gives a signature. `handshake`: the receiver is asked before the first delivery.
+        `allows` says which addresses may be dialled. Raises `SettingsError` when the URL or the secret cannot be used.
         """
         _check_url(spec.url)
         self._spec = spec
-        self._key = None if secret is None else signature.signing_key(secret)
+        self._keys = _keys(secret)
+        self._handshake = handshake
+        self._allows = allows
         self._within = timeout_seconds if spec.timeout is None else spec.timeout.total_seconds()
         self._clock = SystemClock() if clock is None else clock
         self._client = client
@@ -58,6 +66,8 @@ class WebhookSinkDelivery:
 
     async def deliver(self, logged: LoggedEvent, attempt: int) -> None:
         """See `Sink`; accepted means a 2xx status, whatever the answer's body does after that."""
+        if self._handshake is not None:
+            await self._handshake.agree(self._connections(), within=self._within)
         headers, body = self._message(logged)
         reply = await self._connections().post(
             self._spec.url, headers=headers, body=body, within=self._within
@@ -81,22 +91,32 @@ class WebhookSinkDelivery:
         headers["user-agent"] = self._agent
         headers.update({name.lower(): value for name, value in encoded})
         message_id = signature.message_id(logged.event.source, logged.event.id)
-        at_seconds = self._clock.now_us() // 1_000_000
+        at_us = self._clock.now_us()
         headers["webhook-id"] = message_id
-        headers["webhook-timestamp"] = str(at_seconds)
+        headers["webhook-timestamp"] = str(at_us // 1_000_000)
         headers.pop("webhook-signature", None)
-        if self._key is not None:
-            headers["webhook-signature"] = signature.sign(
-                self._key, message_id=message_id, at_seconds=at_seconds, body=body
-            )
+        signed = signature.sign_all(self._keys, message_id=message_id, at_us=at_us, body=body)
+        if signed is not None:
+            headers["webhook-signature"] = signed
+        if self._handshake is not None:
+            headers["webhook-request-origin"] = self._handshake.origin
         return headers, body
 
     def _connections(self) -> Outgoing:
         if self._client is None:
             from tidemill.sinks.outgoing import Outgoing  # the HTTP library takes 0.7 s to import
 
-            self._client = Outgoing()
+            self._client = Outgoing(allows=self._allows)
         return self._client
+
+
+def _keys(secret: bytes | str | Sequence[bytes | str | SigningKey] | None) -> tuple[SigningKey, ...]:
+    if secret is None:
+        return ()
+    given = [secret] if isinstance(secret, bytes | str) else secret
+    return tuple(
+        one if isinstance(one, SigningKey) else SigningKey(signature.signing_key(one)) for one in given
+    )
 
 
 def parse_retry_after(value: str | None, *, now_us: int) -> float | None:

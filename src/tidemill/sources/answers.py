@@ -6,7 +6,7 @@ outside appears only inside JSON strings, under `nosniff`, and never in a header
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ from tidemill.errors import (
     DiskFull,
     EventRejected,
     Overloaded,
+    SchemaViolation,
     StorageError,
     problem_document,
 )
@@ -28,10 +29,15 @@ __all__ = [
     "Scope",
     "Send",
     "check_overload",
+    "check_paused",
     "encode_batch",
     "encode_one",
+    "encode_outcome",
+    "location",
     "send_answer",
+    "send_bare",
     "send_failure",
+    "send_made",
     "send_refusal",
 ]
 
@@ -47,6 +53,11 @@ _PROBLEM = (b"content-type", b"application/problem+json")
 #: When a producer should try again after the store failed, in seconds.
 _STORE_RETRY_SECONDS = 1
 _DISK_RETRY_SECONDS = 30
+#: When a producer should come back to a source that somebody paused, in seconds.
+_PAUSED_RETRY_SECONDS = 60
+
+#: The one 2xx that says nothing of a body's length (RFC 9110, section 8.6).
+_BODILESS = 204
 
 #: Refusals after which bytes of the request may still be on their way: the connection is given up.
 _CLOSING = frozenset({"payload_too_large", "batch_too_large", "request_timeout"})
@@ -68,6 +79,14 @@ def check_overload(log: EventLog) -> None:
         raise Overloaded("backlog_full", "the backlog is full; nothing was stored", retry_after=retry_after)
 
 
+def check_paused(name: str, is_paused: Callable[[str], bool]) -> None:
+    """Raise `Overloaded` while the source is paused: its sender keeps what it has and comes back."""
+    if is_paused(name):
+        raise Overloaded(
+            "source_paused", "the source is paused; nothing was stored", retry_after=_PAUSED_RETRY_SECONDS
+        )
+
+
 def encode_one(appended: Appended) -> bytes:
     """The answer for one event, as JSON text."""
     if appended.duplicate:
@@ -80,11 +99,35 @@ def encode_batch(appended: Sequence[Appended]) -> bytes:
     return b'{"events":[%b]}' % b",".join([encode_one(each) for each in appended])
 
 
-async def send_answer(send: Send, status: int, body: bytes) -> None:
+def encode_outcome(appended: Appended, runs: Sequence[Mapping[str, Any]]) -> bytes:
+    """The answer for one event with the runs that it started, as JSON text."""
+    return b'%b,"runs":%b}' % (encode_one(appended)[:-1], orjson.dumps(list(runs)))
+
+
+def location(appended: Appended) -> tuple[bytes, bytes]:
+    """The header field that says where to see what becomes of an event."""
+    return (b"location", b"/api/v1/events/%d" % appended.position)
+
+
+async def send_answer(send: Send, status: int, body: bytes, *, headers: Headers = ()) -> None:
     """Answer with JSON text."""
-    headers = [_JSON, (b"content-length", b"%d" % len(body)), _NOSNIFF]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    fields = [_JSON, (b"content-length", b"%d" % len(body)), _NOSNIFF, *headers]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
+
+
+async def send_made(send: Send, status: int, body: bytes, *, headers: Headers) -> None:
+    """Answer with a body whose content type is among `headers`."""
+    fields = [_NOSNIFF, *headers]
+    if status != _BODILESS:
+        fields.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_bare(send: Send, status: int, headers: Headers) -> None:
+    """Answer with header fields alone."""
+    await send_made(send, status, b"", headers=headers)
 
 
 async def send_refusal(
@@ -121,6 +164,8 @@ def _rejection(error: EventRejected) -> dict[str, object]:
             _without_none(index=each.index, code=each.code, detail=each.detail, attribute=each.attribute)
             for each in error.problems
         ]
+    elif isinstance(error, SchemaViolation):
+        problems = [{"attribute": pointer, "detail": detail} for pointer, detail in error.places]
     return problem_document(
         error.status,
         error.code,

@@ -14,8 +14,11 @@ from tidemill.sources.answers import Headers, Receive
 
 __all__ = ["ClientGone", "Declared", "declared", "read"]
 
-#: Content type (None: none), whether the body is compressed, and its length on the wire (0: not said).
-Declared = tuple[bytes | None, bool, int]
+#: Content type (None: none), whether the body is compressed, its length on the wire (0: not said), and whether
+#: the request has preferences (RFC 7240).
+Declared = tuple[bytes | None, bool, int, bool]
+
+_LOOKED_AT = frozenset({b"content-type", b"content-length", b"content-encoding", b"prefer"})
 
 _MAX_LENGTH_DIGITS = 18
 
@@ -33,16 +36,20 @@ class ClientGone(Exception):  # noqa: N818 - nobody is left to be told
 
 
 def declared(headers: Headers) -> Declared:
-    """What the header fields say of the body; raises `EventRejected` (`unsupported_content_encoding`)."""
-    content_type, is_gzip, length = None, False, 0
+    """What the header fields say of body and answer; raises `EventRejected` (`unsupported_content_encoding`)."""
+    content_type, is_gzip, length, has_preferences = None, False, 0, False
     for name, value in headers:
+        if name not in _LOOKED_AT:
+            continue
         if name == b"content-type":
             content_type = value if content_type is None else content_type
         elif name == b"content-length":
             length = int(value[:_MAX_LENGTH_DIGITS]) if value.isdigit() else 0
         elif name == b"content-encoding":
             is_gzip = _is_gzip(value, is_gzip)
-    return content_type, is_gzip, length
+        else:
+            has_preferences = True
+    return content_type, is_gzip, length, has_preferences
 
 
 async def read(

@@ -1,7 +1,15 @@
 """What every source is: bytes from outside become events in the log, acknowledged only after the commit.
 
 A source never calls another stage. It is given the event log (to append), the ledger (to read its own cursor) and
-a clock, and runs until it is cancelled. It is a small state machine that the API shows.
+a clock, and runs until it is cancelled. It is a small state machine that the API shows (`sources.state`).
+
+Rules for every source:
+
+1. It acknowledges outside only what the log has committed; the cursor moves in the transaction that holds the events.
+2. Cancelling `run` at any await loses nothing and doubles nothing: that is how a source is stopped, and how it is
+   paused. `run` may be called again on the same source, and then goes on from what is on disk.
+3. What cannot become an event is a dead letter with its bytes (or a refusal to the sender), and the rest goes on.
+4. It heals by itself: whatever the outside or the store does, it tries again and says so in its status.
 """
 
 from __future__ import annotations
@@ -14,7 +22,7 @@ __all__ = ["Source", "SourceState", "SourceStatus"]
 
 
 class SourceState(StrEnum):
-    """How a source is doing."""
+    """How a source is doing; `sources.state` has the transitions."""
 
     STARTING = "starting"
     #: Receiving, nothing wrong.
@@ -23,6 +31,8 @@ class SourceState(StrEnum):
     DEGRADED = "degraded"
     #: Not receiving; it keeps trying by itself.
     STALLED = "stalled"
+    #: Not receiving, because somebody said so; until somebody says otherwise.
+    PAUSED = "paused"
     STOPPED = "stopped"
 
 
@@ -31,7 +41,7 @@ class SourceStatus:
     """What the API shows of a source."""
 
     name: str
-    #: "http", "webhook", "files", "kafka", "schedule".
+    #: "http", "webhook", "files", "kafka", "schedule", or the kind of a plug-in.
     kind: str
     state: SourceState
     #: Events appended since the process started.
@@ -45,6 +55,10 @@ class SourceStatus:
     #: Records or files known to wait outside; None when unknown.
     lag: int | None = None
     error: str = ""
+    #: How it receives, for a source that has several ways ("events" or "polling" for files).
+    mode: str = ""
+    #: When it was paused, microseconds since the epoch; None while it is not.
+    paused_at: int | None = None
 
 
 class Source(Protocol):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tidemill.clock import Clock
 from tidemill.errors import StorageError
 from tidemill.sources.contract import SourceState, SourceStatus
+from tidemill.sources.state import StateMachine
 from tidemill.storage.contract import Appended
 
 __all__ = ["Tally"]
@@ -23,7 +24,7 @@ class Tally:
         self._duplicates = 0
         self._refused = 0
         self._last_event_at: int | None = None
-        self._error = ""
+        self._machine = StateMachine(name, kind)
 
     def count(self, answers: Sequence[Appended]) -> None:
         """Count events that the log has taken."""
@@ -33,17 +34,18 @@ class Tally:
             else:
                 self._accepted += 1
                 self._last_event_at = self._clock.now_us()
-        self._error = ""
+        if self._machine.state is SourceState.STALLED:
+            self._machine.become(SourceState.LIVE)
 
     def refuse(self, error: Exception) -> None:
         """Count a request that was refused."""
         self._refused += 1
         if isinstance(error, StorageError):
-            self._error = str(error)
+            self._machine.become(SourceState.STALLED, str(error))
 
     def status(self, error: str = "") -> SourceStatus:
         """The counts as a source's status; `error` says why it takes nothing."""
-        error = error or self._error
+        error = error or self._machine.error
         return SourceStatus(
             name=self._name,
             kind=self._kind,

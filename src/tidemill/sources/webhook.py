@@ -1,30 +1,35 @@
 """`POST /webhooks/NAME`: plain JSON and form posts become CloudEvents as the source's templates say. Rules:
 
 1. Nothing is answered with 2xx before the commit that holds the event has returned.
-2. Size and time are limited before the signature; it is verified on the raw bytes before they are parsed.
-3. The event's id is what the source maps, else the sender's `webhook-id`, else the digest of the body: the
-   same body is the same event then, so a sender that repeats itself starts nothing twice.
+2. Size, time and rate are limited before the signature; it is verified on the raw bytes before they are parsed.
+3. The event's id is what the source maps, else the sender's own id of the delivery (`X-GitHub-Delivery`,
+   `webhook-id`, …), else the digest of the body: a delivery that is sent again is the same event.
 4. A source whose secrets cannot be read takes nothing.
+5. A source that asks for a signature, or expressly for nothing, is open without the service's token; every other
+   path below `/webhooks/`, known or not, is not.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 from tidemill.clock import Clock
 from tidemill.errors import EventRejected, Overloaded, StorageError
 from tidemill.events.event import Event
-from tidemill.project.model import Project, Secret, WebhookSource
+from tidemill.project.model import Project
 from tidemill.settings import Settings
-from tidemill.sources import answers, body, signature, webhook_event
+from tidemill.sources import answers, body, webhook_event
 from tidemill.sources.answers import Receive, Scope, Send
 from tidemill.sources.contract import SourceStatus
-from tidemill.sources.tally import Tally
-from tidemill.storage.contract import Append, EventLog
+from tidemill.sources.outcomes import Outcomes
+from tidemill.sources.preference import wanted_seconds
+from tidemill.sources.waiting import answer_in_time, applied, wait_for
+from tidemill.sources.webhooks.challenge import challenge_in
+from tidemill.sources.webhooks.doors import Doors, WebhookDoor
+from tidemill.sources.webhooks.handshake import Handshake
+from tidemill.sources.webhooks.rendering import render
+from tidemill.storage.contract import Append, Appended, EventLog
 
 __all__ = ["WebhookIngest"]
 
@@ -32,54 +37,63 @@ logger = logging.getLogger(__name__)
 
 _PREFIX = "/webhooks/"
 _ALLOW = ((b"allow", b"POST"),)
+_PLAIN = ((b"content-type", b"text/plain; charset=utf-8"),)
 #: When a sender should come back to a source whose secrets cannot be read, in seconds.
 _STALLED_RETRY_SECONDS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class _Door:
-    """One webhook source, ready to take requests."""
-
-    source: WebhookSource
-    keys: tuple[bytes, ...]
-    tally: Tally
-    #: Why it takes nothing; empty when it does.
-    error: str
 
 
 class WebhookIngest:
     """The ASGI application that takes webhooks into the log."""
 
     def __init__(
-        self, log: EventLog, *, project: Callable[[], Project], clock: Clock, settings: Settings
+        self,
+        log: EventLog,
+        *,
+        project: Callable[[], Project],
+        clock: Clock,
+        settings: Settings,
+        outcomes: Outcomes | None = None,
+        is_paused: Callable[[str], bool] = lambda _name: False,
     ) -> None:
+        """`outcomes` lets senders wait for what comes of their events."""
         self._log = log
         self._project = project
         self._clock = clock
+        self._outcomes = outcomes
+        self._is_paused = is_paused
         self._max_body_bytes = settings.max_body_bytes
         self._body_timeout_seconds = settings.body_timeout_seconds
-        self._seen: Project | None = None
-        self._doors: dict[str, _Door] = {}
-        self._open_doors()
+        self._handshake = Handshake(settings.handshake_origins)
+        self._doors = Doors(project, clock=clock)
 
     def statuses(self) -> list[SourceStatus]:
         """How each webhook source is doing now."""
-        return [door.tally.status(door.error) for door in self._open_doors().values()]
+        return [door.tally.status(door.error) for door in self._doors.all().values()]
+
+    def is_open(self, path: str) -> bool:
+        """Whether a request to `path` may come in without the service's token (rule 5)."""
+        door = self._doors.all().get(path.removeprefix(_PREFIX))
+        return door is not None and not door.source.needs_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; 202 means that its event is on disk."""
-        door = self._open_doors().get(scope["path"].removeprefix(_PREFIX))
+        """Answer one request; a 2xx to an event means that it is on disk."""
+        door = self._doors.all().get(scope["path"].removeprefix(_PREFIX))
         if door is None:
             await answers.send_refusal(send, EventRejected("not_found", "there is no such webhook"))
+        elif scope["method"] == "OPTIONS":
+            await self._handshake.answer(scope["headers"], send, rate=door.source.rate)
         elif scope["method"] != "POST":
             refusal = EventRejected("method_not_allowed", "events are posted")
             await answers.send_refusal(send, refusal, headers=_ALLOW)
         else:
             await self._answer(door, scope, receive, send)
 
-    async def _answer(self, door: _Door, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, door: WebhookDoor, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             event = await self._receive(door, scope, receive)
+            if isinstance(event, str):  # a challenge is given back and is no event
+                await answers.send_made(send, 200, event.encode(), headers=_PLAIN)
+                return
             appended = await self._log.append(Append(events=[event], origin=door.source.name))
         except (EventRejected, Overloaded, StorageError) as error:
             door.tally.refuse(error)
@@ -91,64 +105,61 @@ class WebhookIngest:
             await answers.send_failure(send)
         else:
             door.tally.count(appended)
-            await answers.send_answer(send, 202, answers.encode_one(appended[0]))
+            await self._acknowledge(door, scope, event, appended[0], receive, send)
 
-    async def _receive(self, door: _Door, scope: Scope, receive: Receive) -> Event:
+    async def _acknowledge(
+        self, door: WebhookDoor, scope: Scope, event: Event, appended: Appended, receive: Receive, send: Send
+    ) -> None:
+        seconds = 0 if self._outcomes is None else wanted_seconds(scope["headers"])
+        spec, pair = door.source.answer, (event, appended)
+        if spec is None and seconds:
+            await answer_in_time(
+                self._outcomes, [pair], was_batch=False, seconds=seconds, receive=receive, send=send
+            )
+            return
+        headers: answers.Headers = ()
+        if spec is not None:
+            found, granted = await wait_for(self._outcomes, [pair], seconds=seconds, receive=receive)
+            made = render(spec, event, appended, runs=found[0].runs)
+            headers = applied(granted) if granted and found[0].is_complete else ()
+            if made is not None:
+                status, fields, content = made
+                await answers.send_made(send, status, content, headers=(*fields, *headers))
+                return
+        await answers.send_answer(send, 202, answers.encode_one(appended), headers=headers)
+
+    async def _receive(self, door: WebhookDoor, scope: Scope, receive: Receive) -> Event | str:
+        source = door.source
         if door.error:
             raise Overloaded(
                 "store_unavailable",
                 "this webhook cannot verify signatures",
                 retry_after=_STALLED_RETRY_SECONDS,
             )
+        answers.check_paused(source.name, self._is_paused)
         answers.check_overload(self._log)
-        _, is_gzip, length = body.declared(scope["headers"])
+        if door.bucket is not None:
+            door.bucket.take()
+        _, is_gzip, length, _ = body.declared(scope["headers"])
         raw = await body.read(
             receive,
             is_gzip=is_gzip,
             length=length,
-            limit=self._max_body_bytes,
+            limit=min(source.max_body_bytes or self._max_body_bytes, self._max_body_bytes),
             seconds=self._body_timeout_seconds,
             too_large="payload_too_large",
         )
         headers = webhook_event.join_headers(scope["headers"])
-        if door.keys:
-            signature.verify(door.keys, headers, raw, now_us=self._clock.now_us())
-        return webhook_event.from_request(door.source, headers, scope["query_string"], raw)
-
-    def _open_doors(self) -> dict[str, _Door]:
-        """The doors of the project as it is now; they are made again when it was replaced."""
-        project = self._project()
-        if project is not self._seen:
-            found = (spec for spec in project.sources if isinstance(spec, WebhookSource))
-            self._doors = {source.name: self._open(source, project) for source in found}
-            self._seen = project
-        return self._doors
-
-    def _open(self, source: WebhookSource, project: Project) -> _Door:
-        keys: list[bytes] = []
-        error = ""
-        for secret in source.secrets:
-            try:
-                keys.append(signature.parse_secret(_read_secret(secret, project.root)))
-            except (OSError, ValueError) as problem:
-                error = f"the secret in {secret.kind} {secret.place} cannot be used: {_reason(problem)}"
-                logger.warning("source.stalled", extra={"source": source.name, "error": error})
-        known = self._doors.get(source.name)
-        tally = known.tally if known else Tally(source.name, "webhook", clock=self._clock)
-        return _Door(source, tuple(keys), tally, error)
-
-
-def _read_secret(secret: Secret, root: Path) -> str:
-    if secret.kind == "file":
-        return (root / secret.place).read_text("utf-8")
-    try:
-        return os.environ[secret.place]
-    except KeyError:
-        raise ValueError("the variable is not set") from None
-
-
-def _reason(problem: OSError | ValueError) -> str:
-    """What went wrong, never with a byte of the secret."""
-    if isinstance(problem, OSError):
-        return problem.strerror or "it cannot be read"
-    return "it is not UTF-8" if isinstance(problem, UnicodeError) else str(problem)
+        if door.verifier is not None:
+            door.verifier.verify(headers, raw, now_us=self._clock.now_us())
+        value = webhook_event.parse_body(headers.get("content-type", ""), raw)
+        delivery_id = None
+        if door.verifier is not None:
+            if (challenge := challenge_in(source.signature, value)) is not None:
+                return challenge
+            delivery_id = door.verifier.delivery_id(headers, value)
+        event = webhook_event.from_request(
+            source, headers, scope["query_string"], raw, value=value, delivery_id=delivery_id
+        )
+        self._project().door.check(event)
+        return event

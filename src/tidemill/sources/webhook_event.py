@@ -1,7 +1,4 @@
-"""What a webhook's request says, and the CloudEvent that its source's templates make of it. No I/O, no clock.
-
-Values come from outside and end up in attributes: each is converted or refused here, never guessed.
-"""
+"""What a webhook's request says, and the CloudEvent that its source's templates make of it. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -10,20 +7,18 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl
 
 from tidemill.errors import EventRejected
-from tidemill.events import json_text, validate
-from tidemill.events.event import JSON, Event, ExtensionValue
-from tidemill.project.mapping import Lookup, MappingFailed, Template, request_lookup
+from tidemill.events import json_text
+from tidemill.events.event import JSON, Event
+from tidemill.project.composition import compose
+from tidemill.project.mapping import request_lookup
 from tidemill.project.model import WebhookSource
 
-__all__ = ["from_request", "join_headers"]
+__all__ = ["from_request", "join_headers", "parse_body"]
 
 _FORM = "application/x-www-form-urlencoded"
 _MAX_FORM_FIELDS = 1000
 #: Never visible to templates: an event is kept and shown, a credential is not.
-_HIDDEN_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
-#: Attributes that are text whatever the sender's value is; extensions may be numbers and booleans.
-_TEXT_ATTRIBUTES = frozenset({"id", "source", "type", "subject", "time", "datacontenttype", "dataschema"})
-_NEEDED = ("id", "source", "type")
+_HIDDEN_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-gitlab-token"})
 
 
 def join_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -35,21 +30,30 @@ def join_headers(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     return joined
 
 
-def from_request(source: WebhookSource, headers: Mapping[str, str], query_string: bytes, raw: bytes) -> Event:
+def from_request(
+    source: WebhookSource,
+    headers: Mapping[str, str],
+    query_string: bytes,
+    raw: bytes,
+    *,
+    value: JSON,
+    delivery_id: str | None = None,
+) -> Event:
     """The event that `source` makes of a request; `headers` have lower-case names.
 
-    Raises `EventRejected`: `unsupported_media_type`, all of `json_text.parse` and `validate.create`, and
-    `mapping_failed` with the path that leads nowhere.
+    `raw` is the body, `value` what `parse_body` made of it, `delivery_id` the sender's own id where its way to
+    sign has one. Raises `EventRejected`: all of `validate.create`, and `mapping_failed` with the path that
+    leads nowhere.
     """
-    value = _parse(headers.get("content-type", ""), raw)
     query = _fields(query_string.decode("latin-1"))
     visible = {name: text for name, text in headers.items() if name not in _HIDDEN_HEADERS}
     lookup = request_lookup(value, visible, query)
-    fallback = headers.get("webhook-id") or hashlib.sha256(raw).hexdigest()
-    return _to_event(source, lookup, whole=value, fallback_id=fallback)
+    fallback = delivery_id or headers.get("webhook-id") or hashlib.sha256(raw).hexdigest()
+    return compose(source.attributes, source.data, lookup, whole=value, fallback_id=fallback)
 
 
-def _parse(content_type: str, raw: bytes) -> JSON:
+def parse_body(content_type: str, raw: bytes) -> JSON:
+    """JSON, or the fields of a form; raises `EventRejected` (`unsupported_media_type`, all of `json_text.parse`)."""
     media_type, _, parameters = content_type.partition(";")
     media_type = media_type.strip().lower()
     _check_charset(parameters)
@@ -91,55 +95,3 @@ def _fields(text: str) -> dict[str, JSON]:
         else:
             fields[name] = [fields[name], value]
     return fields
-
-
-def _to_event(source: WebhookSource, lookup: Lookup, *, whole: JSON, fallback_id: str) -> Event:
-    attributes: dict[str, ExtensionValue] = {}
-    for name, template in source.attributes.items():
-        value = _attribute(name, _evaluate(template, lookup, name))
-        if value is not None:
-            attributes[name] = value
-    data = whole if source.data is None else _evaluate(source.data, lookup, "data")
-    event = validate.create(
-        id=str(attributes.pop("id", fallback_id)),
-        source=str(attributes.pop("source")),
-        type=str(attributes.pop("type")),
-        subject=_optional_text(attributes, "subject"),
-        time=_optional_text(attributes, "time"),
-        datacontenttype=_optional_text(attributes, "datacontenttype"),
-        dataschema=_optional_text(attributes, "dataschema"),
-        data=data,
-        extensions=attributes,
-    )
-    validate.refuse_reserved(event)
-    return event
-
-
-def _optional_text(attributes: dict[str, ExtensionValue], name: str) -> str | None:
-    value = attributes.pop(name, None)
-    return None if value is None else str(value)
-
-
-def _evaluate(template: Template, lookup: Lookup, name: str) -> JSON:
-    try:
-        return template.evaluate(lookup)
-    except MappingFailed as error:
-        raise EventRejected("mapping_failed", str(error), attribute=name) from error
-
-
-def _attribute(name: str, value: JSON) -> ExtensionValue | None:
-    """`value` as the attribute `name`; None leaves an optional attribute out."""
-    match value:
-        case None if name not in _NEEDED:
-            return None
-        case bool() if name in _TEXT_ATTRIBUTES:
-            return "true" if value else "false"
-        case int() if name in _TEXT_ATTRIBUTES:
-            return str(value)
-        case "" if name in _NEEDED:
-            raise EventRejected("mapping_failed", f"the value for {name} is empty", attribute=name)
-        case str() | bool() | int():
-            return value
-    raise EventRejected(
-        "mapping_failed", f"the value for {name} is not text, a whole number or true/false", attribute=name
-    )

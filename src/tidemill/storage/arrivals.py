@@ -30,6 +30,11 @@ class Arrivals:
             if not waiter.done():
                 waiter.set_result(None)
 
+    @property
+    def awaited(self) -> list[str]:
+        """Subscriptions whose deliveries somebody waits for."""
+        return list(self._waiters)
+
     async def wait(self, subscription: str, after: int) -> None:
         """Return when a delivery with position > `after` has been committed."""
         while self._newest[subscription] <= after:

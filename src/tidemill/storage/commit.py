@@ -18,6 +18,7 @@ from tidemill.events.digest import body_digest, content_digest, encode_for_log, 
 from tidemill.events.event import Event, LoggedEvent
 from tidemill.ids import new_id
 from tidemill.storage.contract import (
+    AdmissionChanges,
     Append,
     Appended,
     DeadLetter,
@@ -32,6 +33,7 @@ from tidemill.storage.contract import (
 from tidemill.storage.rows import dead_letter_row
 
 __all__ = [
+    "ADMISSION_CURSOR",
     "ROUTER_CURSOR",
     "AppendJob",
     "Commit",
@@ -42,6 +44,8 @@ __all__ = [
     "RecordJob",
     "RouteJob",
     "StatementJob",
+    "Statements",
+    "changes_subscriptions",
     "event_row",
     "file_identity",
     "looked_up",
@@ -50,6 +54,8 @@ __all__ = [
 ]
 
 ROUTER_CURSOR = "router"
+#: Counts the changes of what waits in admission.
+ADMISSION_CURSOR = "admission"
 
 
 @dataclass(slots=True)
@@ -75,18 +81,28 @@ def own_event_row(event: Event, at: int) -> EventRow:
     return EventRow(event, identity_key(event.source, event.id), body_digest(body), at, body)
 
 
+#: Name of the query and its rows of parameters.
+Statements = Sequence[tuple[str, Sequence[tuple[Any, ...]]]]
+
+
 @dataclass(slots=True)
 class AppendJob:
     kind = "append"
     append: Append
     rows: Sequence[EventRow]
     at: int
+    #: Named statements with their rows that belong to it.
+    also: Statements = ()
+    #: The subscription that the first event tells of, with its definition; none: it is deleted.
+    subscription: tuple[str, bytes | None] | None = None
 
 
 @dataclass(slots=True)
 class RouteJob:
     kind = "route"
     batch: RouteBatch
+    #: The batch's derived events.
+    rows: Sequence[EventRow] = ()
 
 
 @dataclass(slots=True)
@@ -103,13 +119,13 @@ class MarkJob:
     kind = "deliver"
     marks: Sequence[DeliveryMark]
     dead_letters: Sequence[DeadLetter]
+    also: Statements = ()
 
 
 @dataclass(slots=True)
 class StatementJob:
     kind = "statement"
-    #: Name of the query and its rows of parameters.
-    statements: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]
+    statements: Statements
     dead_letters: Sequence[DeadLetter] = ()
 
 
@@ -163,10 +179,31 @@ def looked_up(jobs: Iterable[Job]) -> LookedUp:
                 wanted.appends |= bool(job.rows)
             case RouteJob():
                 wanted.cursors.add(ROUTER_CURSOR)
+                wanted.keys += [row.key for row in job.rows]
+                wanted.appends |= bool(job.rows)
+                if job.batch.admission is not None:
+                    wanted.cursors.add(ADMISSION_CURSOR)
                 wanted.new_runs += len(job.batch.runs)
             case MarkJob() | StatementJob():
                 pass
     return wanted
+
+
+#: Statements after which those who follow subscriptions look again.
+_FOLLOWED = frozenset({"set_subscription_state", "touch_subscription"})
+
+
+def changes_subscriptions(job: Job) -> bool:
+    """Whether the job changes a subscription or whether one delivers."""
+    match job:
+        case AppendJob():
+            return job.subscription is not None or any(name in _FOLLOWED for name, _ in job.also)
+        case MarkJob():
+            return any(name in _FOLLOWED for name, _ in job.also)
+        case StatementJob():
+            return any(name in _FOLLOWED for name, _ in job.statements)
+        case _:
+            return False
 
 
 def rows_of(job: Job) -> int:
@@ -177,7 +214,8 @@ def rows_of(job: Job) -> int:
         case AppendJob():
             return len(job.rows) + 1
         case RouteJob():
-            return len(job.batch.runs) * 2 + len(job.batch.deliveries) + 1
+            held = len(job.batch.admission.held) if job.batch.admission is not None else 0
+            return len(job.batch.runs) * 2 + len(job.batch.deliveries) + len(job.rows) + held + 1
         case _:
             return 1
 
@@ -214,7 +252,7 @@ class Commit:
             case AppendJob():
                 return self._append(job)
             case RouteJob():
-                return self._route(job.batch)
+                return self._route(job.batch, job.rows)
             case MarkJob():
                 return self._mark(job)
             case StatementJob():
@@ -234,13 +272,17 @@ class Commit:
             if answer.position > self.head:
                 self._add_event(row)
             elif not answer.position:
-                self._add("insert_dead_letter", dead_letter_row(_reused(row, job)))
+                letter = _reused(row, job.at, job.append.stage, job.append.origin)
+                self._add("insert_dead_letter", dead_letter_row(letter))
         for move in job.append.cursors:
             self.cursors[move.name] = move.value
         for version in job.append.files:
             self._add_file(version)
         for letter in job.append.dead_letters:
             self._add("insert_dead_letter", dead_letter_row(letter))
+        if job.subscription is not None and not verdicts[0].duplicate:
+            self._add("insert_subscription", (verdicts[0].position, *job.subscription))
+        self._also(job.also)
         return verdicts
 
     def _verdicts(self, job: AppendJob) -> list[Appended] | EventRejected:
@@ -284,10 +326,15 @@ class Commit:
 
     # ── route, record, mark ──
 
-    def _route(self, batch: RouteBatch) -> Exception | None:
+    def _route(self, batch: RouteBatch, derived: Sequence[EventRow]) -> Exception | None:
         found = self.cursors.get(ROUTER_CURSOR, self._facts.cursors.get(ROUTER_CURSOR, "0"))
         if found != str(batch.expected):
             return CursorMoved(ROUTER_CURSOR, str(batch.expected), found)
+        if batch.admission is not None:
+            turn = self.cursors.get(ADMISSION_CURSOR, self._facts.cursors.get(ADMISSION_CURSOR, "0"))
+            if turn != str(batch.admission.turn):
+                return CursorMoved(ADMISSION_CURSOR, str(batch.admission.turn), turn)
+            self._admit(batch.admission)
         self.cursors[ROUTER_CURSOR] = str(batch.cursor)
         for disposition in batch.dispositions:
             self._add("insert_disposition", _disposition_row(disposition))
@@ -298,7 +345,37 @@ class Commit:
             self._add("insert_delivery", _delivery_row(delivery))
         for letter in batch.dead_letters:
             self._add("insert_dead_letter", dead_letter_row(letter))
+        for pair in batch.tree_runs:
+            self._add("insert_tree_run", pair)
+        for pair in batch.tree_ends:
+            self._add("end_tree_run", pair)
+        for name in batch.unsubscribed:
+            self._add("cancel_deliveries", ("the subscription was deleted", name))
+        for row in derived:
+            self._derive(row)
         return None
+
+    def _derive(self, row: EventRow) -> None:
+        found = self._identities.get(row.key)
+        if found is None:
+            self._identities[row.key] = (self.head + 1, row.digest)
+            self._add_event(row)
+        elif found[1] != row.digest:
+            self._add("insert_dead_letter", dead_letter_row(_reused(row, row.received_at, "routing", "")))
+
+    def _admit(self, changes: AdmissionChanges) -> None:
+        self.cursors[ADMISSION_CURSOR] = str(changes.turn + 1)
+        for held in changes.held:
+            row = (held.position, held.trigger, held.stage, held.key, held.body)
+            self._add("put_held", row)
+        for released in changes.released:
+            self._add("delete_held", released)
+        for one in changes.remembered:
+            self._add("put_memory", (one.trigger, one.stage, one.key, one.until, one.body))
+        if changes.forget_before is not None:
+            self._add("forget_memory", (changes.forget_before,))
+        for run, by in changes.cancels:
+            self._add("insert_request", (run, "cancel", changes.at, by))
 
     def _record(self, job: RecordJob) -> Exception | None:
         numbers, known = self.numbers, self._facts.numbers
@@ -327,25 +404,29 @@ class Commit:
             )
         for letter in job.dead_letters:
             self._add("insert_dead_letter", dead_letter_row(letter))
+        self._also(job.also)
 
     def _statements(self, job: StatementJob) -> None:
-        for name, rows in job.statements:
-            self.rows.setdefault(name, []).extend(rows)
+        self._also(job.statements)
         for letter in job.dead_letters:
             self._add("insert_dead_letter", dead_letter_row(letter))
+
+    def _also(self, statements: Statements) -> None:
+        for name, rows in statements:
+            self.rows.setdefault(name, []).extend(rows)
 
     def _add(self, query: str, row: tuple[Any, ...]) -> None:
         self.rows.setdefault(query, []).append(row)
 
 
-def _reused(row: EventRow, job: AppendJob) -> DeadLetter:
+def _reused(row: EventRow, at: int, stage: str, origin: str) -> DeadLetter:
     return DeadLetter(
         id=new_id(),
-        at=job.at,
-        stage=job.append.stage,
+        at=at,
+        stage=stage,
         code="id_reused",
         detail="the identity is in the log with other content",
-        origin=job.append.origin,
+        origin=origin,
         coordinates={"source": row.event.source, "id": row.event.id},
         body=row.body,
     )
@@ -378,6 +459,7 @@ def _run_row(number: int, run: NewRun) -> tuple[Any, ...]:
         run.hop_count,
         run.traceparent,
         run.shard,
+        run.admission,
     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 from tidemill.clock import Clock
 from tidemill.events.digest import identity_key
 from tidemill.events.event import LoggedEvent
+from tidemill.storage.claims import EventData
 from tidemill.storage.commit import AppendJob, event_row
 from tidemill.storage.contract import Append, Appended, EventFilter
 from tidemill.storage.limits import Limits
@@ -26,13 +29,24 @@ class StoredLog:
     """See `EventLog`; each database adds how far events are routed."""
 
     def __init__(
-        self, *, writer: Writing, reading: Reading, tail: Tail, clock: Clock, limits: Limits
+        self,
+        *,
+        writer: Writing,
+        reading: Reading,
+        tail: Tail,
+        clock: Clock,
+        limits: Limits,
+        data: EventData | None = None,
     ) -> None:
+        """`data` is where large data is; None where the log holds all of it."""
         self._writer = writer
         self._reading = reading
         self._tail = tail
         self._clock = clock
         self._limits = limits
+        self._data = data
+        #: Where data is put away first, jobs that move cursors wait for those before them of the same origin.
+        self._lanes: dict[str, asyncio.Lock] = {}
 
     @property
     def head(self) -> int:
@@ -44,9 +58,19 @@ class StoredLog:
         raise NotImplementedError
 
     async def append(self, job: Append) -> list[Appended]:
+        if self._data is not None and self._data.puts:
+            return await self._put_and_append(job, self._data)
         at = self._clock.now_us()
         rows = [event_row(event, at) for event in job.events]
         answers: list[Appended] = await self._writer.submit(AppendJob(job, rows, at))
+        return answers
+
+    async def _put_and_append(self, job: Append, data: EventData) -> list[Appended]:
+        lane = self._lanes.setdefault(job.origin, asyncio.Lock()) if job.cursors else asyncio.Lock()
+        async with lane:
+            rows = await data.rows(job.events, self._clock)
+            committing = self._writer.submit(AppendJob(job, rows, self._clock.now_us()))
+        answers: list[Appended] = await committing
         return answers
 
     def overload(self) -> int | None:
@@ -58,21 +82,46 @@ class StoredLog:
         while self.overload() is not None:  # noqa: ASYNC110 - neither disks nor other nodes tell when there is room
             await asyncio.sleep(_ROOM_CHECK_SECONDS)
 
-    async def read(self, after: int, limit: int) -> list[LoggedEvent]:
-        held = self._tail.read(after, limit)
-        if held is not None:
-            return held
-        return [logged_from_row(row) for row in await self._reading.rows("read_events", after, limit)]
+    async def read(self, after: int, limit: int, *, as_logged: bool = False) -> list[LoggedEvent]:
+        found = self._tail.read(after, limit)
+        if found is None:
+            found = [logged_from_row(row) for row in await self._reading.rows("read_events", after, limit)]
+        return found if as_logged or self._data is None else await self._data.filled(found)
+
+    async def filled(self, events: list[LoggedEvent]) -> list[LoggedEvent]:
+        return events if self._data is None else await self._data.filled(events)
 
     async def wait_for_event(self, after: int) -> None:
         await self._tail.wait(after)
 
     async def get(self, position: int) -> LoggedEvent | None:
-        return next(map(logged_from_row, await self._reading.rows("event_at", position)), None)
+        return await self._first("event_at", position)
+
+    async def at(self, positions: Sequence[int]) -> list[LoggedEvent]:
+        found: dict[int, LoggedEvent] = {}
+        missing = set(positions)
+        for position in sorted(missing):
+            held = self._tail.read(position - 1, 1)
+            if held and held[0].position == position:
+                found[position] = held[0]
+        missing -= found.keys()
+        if missing:
+            rows = await self._reading.rows("events_at", frozenset(missing))
+            found.update((logged.position, logged) for logged in map(logged_from_row, rows))
+        events = [found[position] for position in sorted(found)]
+        if self._data is None:
+            return events
+        filled: list[LoggedEvent] = []
+        while len(filled) < len(events):  # asked for by position: all of them, whatever they weigh
+            filled += await self._data.filled(events[len(filled) :])
+        return filled
 
     async def find(self, source: str, event_id: str) -> LoggedEvent | None:
-        rows = await self._reading.rows("event_by_key", identity_key(source, event_id))
-        return next(map(logged_from_row, rows), None)
+        return await self._first("event_by_key", identity_key(source, event_id))
+
+    async def _first(self, query: str, value: Any) -> LoggedEvent | None:
+        found = [logged_from_row(row) for row in await self._reading.rows(query, value)]
+        return next(iter(await self.filled(found)), None)
 
     async def list(self, where: EventFilter, *, before: int | None, limit: int) -> list[LoggedEvent]:
         member = self._reading.member

@@ -15,7 +15,7 @@ class Reading(Protocol):
     """Raises `StorageError` like everything else of a store, or the database's own errors where it is a file."""
 
     async def rows(self, query: str, *values: Any, where: Sequence[Condition] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a named query; `where` replaces its marker. A set of numbers is one value."""
+        """All rows of a named query; `where` replaces its marker. A set of numbers or texts is one value."""
 
     def member(self, name: str) -> str:
         """The expression that gives an attribute of a stored event."""

@@ -46,6 +46,7 @@ def dead_letter_from_row(row: tuple[Any, ...]) -> DeadLetter:
         coordinates=orjson.loads(row[6]),
         body=row[7],
         position=row[8],
+        state=row[9],
     )
 
 

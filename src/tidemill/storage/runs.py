@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from tidemill.clock import Clock
-from tidemill.storage.commit import RecordJob, RouteJob, StatementJob, own_event_row
+from tidemill.storage.claims import EventData
+from tidemill.storage.commit import RecordJob, RouteJob, StatementJob, event_row, own_event_row
 from tidemill.storage.contract import (
     Disposition,
     DispositionKind,
@@ -33,15 +34,24 @@ _HANDED_RUNS = 20_000
 class StoredRuns:
     """See `RunStore`."""
 
-    def __init__(self, *, writer: Writing, reading: Reading, clock: Clock) -> None:
+    def __init__(
+        self, *, writer: Writing, reading: Reading, clock: Clock, data: EventData | None = None
+    ) -> None:
         self._writer = writer
         self._reading = reading
         self._clock = clock
+        self._data = data
         self.new_runs: Feed[NewRun] = Feed(_HANDED_RUNS)
         self.new_requests: Feed[None] = Feed(1)
 
     async def route(self, batch: RouteBatch) -> None:
-        await self._writer.submit(RouteJob(batch))
+        if self._data is not None and self._data.puts and batch.derived:
+            rows = await self._data.rows([event for event, _ in batch.derived], self._clock)
+            for row, (_, at) in zip(rows, batch.derived, strict=True):
+                row.received_at = at
+        else:
+            rows = [event_row(event, at) for event, at in batch.derived]
+        await self._writer.submit(RouteJob(batch, rows))
 
     async def record(
         self, rows: Sequence[Recorded], *, fence: Collection[tuple[int, int]] | None = None
@@ -55,6 +65,12 @@ class StoredRuns:
     async def history(self, run_id: str) -> list[tuple[int, int, bytes]]:
         rows = await self._reading.rows("history_of", run_id)
         return [(sequence, at, body) for sequence, at, body in rows]
+
+    async def histories(self, run_ids: Collection[str]) -> dict[str, list[tuple[int, int, bytes]]]:
+        found: dict[str, list[tuple[int, int, bytes]]] = {run_id: [] for run_id in run_ids}
+        for run_id, sequence, at, body in await self._reading.rows("histories_of", frozenset(run_ids)):
+            found[run_id].append((sequence, at, body))
+        return found
 
     async def live(
         self, *, after: str, limit: int, shards: Collection[int] | None = None
@@ -103,6 +119,10 @@ class StoredRuns:
     async def counts(self) -> dict[tuple[str, str], int]:
         rows = await self._reading.rows("run_counts")
         return {(dag, state): count for dag, state, count in rows}
+
+    async def open_counts(self, shards: Collection[int] | None = None) -> dict[tuple[int, str], int]:
+        rows = await self._reading.rows("open_counts", _set(shards))
+        return {(shard, state): count for shard, state, count in rows}
 
     async def list(self, where: RunFilter, *, before: str | None, limit: int) -> list[RunSummary]:
         conditions = [

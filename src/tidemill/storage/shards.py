@@ -27,7 +27,11 @@ class Shards:
         self.shared = shared
         self._owned = frozenset(owned)
         self._epochs: dict[int, int] = {}
+        #: Owned shards whose last owner is known not to have died with them.
+        self._handed_over: frozenset[int] = frozenset()
         self._listeners: list[Listener] = []
+        #: What was decided here, or came of an attempt here, and was not recorded because the shard had been lost.
+        self.refused = 0
 
     @property
     def owned(self) -> frozenset[int]:
@@ -47,6 +51,10 @@ class Shards:
         """How often the shard has been taken, when it was taken by this process; 0 where nobody else can."""
         return self._epochs.get(shard, 0)
 
+    def died(self, shard: int) -> bool:
+        """Whether whoever had the shard before may have died: it did not give it back, and was not this process."""
+        return shard not in self._handed_over
+
     def listen(self, listener: Listener) -> None:
         """Call `listener(gained, lost)` in the event loop from now on, after `owned` has changed."""
         self._listeners.append(listener)
@@ -55,10 +63,23 @@ class Shards:
         """Stop calling `listener`."""
         self._listeners.remove(listener)
 
-    def change(self, owned: Iterable[int], epochs: Mapping[int, int] | None = None) -> None:
-        """These shards are owned now, newly taken ones under `epochs` (called by the store alone)."""
+    def change(
+        self,
+        owned: Iterable[int],
+        epochs: Mapping[int, int] | None = None,
+        *,
+        handed_over: Iterable[int] = (),
+    ) -> None:
+        """These shards are owned now, newly taken ones under `epochs` (called by the store alone).
+
+        `handed_over`: those that their last owner gave back.
+        """
         before, self._owned = self._owned, frozenset(owned)
-        self._epochs.update(epochs or {})
+        taken = epochs or {}
+        # Nobody had them in between: they were lost with the session and not with the process.
+        ours = (shard for shard, epoch in taken.items() if self._epochs.get(shard) == epoch - 1)
+        self._handed_over = (self._handed_over - taken.keys()).union(handed_over, ours)
+        self._epochs.update(taken)
         gained, lost = self._owned - before, before - self._owned
         if gained or lost:
             for listener in list(self._listeners):

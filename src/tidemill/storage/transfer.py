@@ -40,7 +40,10 @@ class _Table:
 
 _TABLES = (
     _Table("events", ("position", "key", "digest", "received_at", "type", "source", "body"), ("position",)),
+    _Table("identities", ("key", "digest", "position", "received_at"), ("key",)),
     _Table("cursors", ("name", "value"), ("name",)),
+    _Table("definitions", ("version", "saved_at", "written"), ("version",)),
+    _Table("routed_under", ("position", "version", "at"), ("position",)),
     _Table(
         "files",
         ("source", "path", "inode", "size", "mtime_ns", "digest"),
@@ -66,6 +69,7 @@ _TABLES = (
             "correlation_id",
             "hop_count",
             "traceparent",
+            "admission",
             "shard",
         ),
         ("number",),
@@ -74,14 +78,44 @@ _TABLES = (
     _Table("requests", ("id", "run_id", "kind", "at", "by"), ("id",)),
     _Table(
         "deliveries",
-        ("subscription", "position", "state", "attempts", "due_at", "detail"),
+        ("subscription", "position", "state", "attempts", "due_at", "detail", "letter"),
         ("position", "subscription"),
     ),
     _Table(
         "dead_letters",
-        ("id", "at", "stage", "code", "detail", "origin", "coordinates", "body", "position"),
+        ("id", "at", "stage", "code", "detail", "origin", "coordinates", "body", "position", "state"),
         ("id",),
     ),
+    _Table(
+        "dead_letter_actions",
+        ("letter", "number", "at", "by", "kind", "reason", "detail", "body"),
+        ("letter", "number"),
+    ),
+    _Table("subscriptions", ("position", "id", "body"), ("position",)),
+    _Table(
+        "subscription_states",
+        ("subscription", "state", "reason", "by", "at", "redriven", "version"),
+        ("subscription",),
+    ),
+    _Table(
+        "delivery_attempts",
+        (
+            "subscription",
+            "slot",
+            "number",
+            "position",
+            "attempt",
+            "at",
+            "duration_us",
+            "outcome",
+            "status",
+            "error",
+        ),
+        ("subscription", "slot"),
+    ),
+    _Table("tree_runs", ("correlation_id", "run_id", "done"), ("correlation_id", "run_id")),
+    _Table("held_events", ("position", "trigger", "stage", "key", "body"), ("position", "trigger")),
+    _Table("admission_memory", ("trigger", "stage", "key", "until", "body"), ("trigger", "stage", "key")),
     _Table("versions", ("dag", "version", "file", "source", "graph"), ("dag", "version")),
 )
 _DONE = "transfer.complete"

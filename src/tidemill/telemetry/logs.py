@@ -9,6 +9,10 @@ from typing import Any, Literal
 
 __all__ = ["configure"]
 
+#: Clients of object stores and databases: at debug level they show what they send, credentials too.
+_CLIENTS = ("botocore", "aiobotocore", "boto3", "fsspec", "s3fs", "gcsfs", "urllib3", "sqlalchemy")
+#: Passed by position: the renderer's name for it changed between its versions.
+_EVENT_WIDTH = 22
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -27,7 +31,7 @@ def configure(form: Literal["console", "json"], level: str) -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer(default=str)
         if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event=22, sort_keys=False)
+        else structlog.dev.ConsoleRenderer(_EVENT_WIDTH, colors=sys.stderr.isatty(), sort_keys=False)
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
@@ -38,6 +42,7 @@ def configure(form: Literal["console", "json"], level: str) -> None:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
+            _indent_exception,
             renderer,
         ],
     )
@@ -49,8 +54,15 @@ def configure(form: Literal["console", "json"], level: str) -> None:
     # Its errors while a broker is down are told once, by the source (`source.stalled`).
     for library in ("aiokafka", "asyncpg"):  # what they say of outages, our own events say better
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    for noisy in ("aiosqlite", "httpx", "httpcore", "watchdog", "asyncio", "uvicorn"):
+    for noisy in ("aiosqlite", "httpx", "httpcore", "watchdog", "asyncio", "uvicorn", *_CLIENTS):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def _indent_exception(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What an exception says may come from outside: none of its lines can pass for a log line."""
+    if isinstance(text := line.get("exception"), str):
+        line["exception"] = "\n".join(f"    {_plain(one)}" for one in text.split("\n"))
+    return line
 
 
 def _plain(value: Any) -> Any:

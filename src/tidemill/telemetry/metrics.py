@@ -24,6 +24,14 @@ METRICS: dict[str, tuple[tuple[str, ...], str]] = {
         "Events by source since the start: accepted, duplicate or refused.",
     ),
     "tidemill_source_lag": (("source", "kind"), "Records or files known to wait outside."),
+    "tidemill_source_state": (
+        ("source", "kind", "state"),
+        "1 for the state that a source is in: starting, live, degraded, stalled, paused or stopped.",
+    ),
+    "tidemill_source_last_event_timestamp_seconds": (
+        ("source", "kind"),
+        "When a source's last event was appended, in seconds since the epoch; absent before the first.",
+    ),
     "tidemill_log_position": ((), "Position of the last committed event."),
     "tidemill_runs": (("dag", "state"), "Runs by DAG and state."),
     "tidemill_task_attempts_total": (
@@ -34,11 +42,23 @@ METRICS: dict[str, tuple[tuple[str, ...], str]] = {
         ("executor", "dag"),
         "Seconds that workers of a cluster spent in tasks since the start.",
     ),
+    "tidemill_worker_cpu_seconds_total": (
+        ("executor", "dag"),
+        "Processor seconds that workers of a cluster spent in tasks since the start.",
+    ),
+    "tidemill_worker_waiting_seconds_total": (
+        ("executor", "dag"),
+        "Seconds that task attempts on a cluster spent outside of the task, such as in its queue, since the start.",
+    ),
     "tidemill_deliveries_total": (
         ("subscription", "outcome"),
         "Delivery attempts since the start: delivered, failed or dead_lettered.",
     ),
     "tidemill_owned_shards": ((), "Shards of the keyed state that this node works on, of 256."),
+    "tidemill_shard_runs": (
+        ("shard", "state"),
+        "Runs that have not ended by shard and state, in a fleet; of shards that this node owns and that have any.",
+    ),
     "tidemill_refused_records_total": (
         (),
         "Records of runs refused since the start because this node had lost their shard.",
@@ -57,6 +77,10 @@ class Metrics:
         self.task_attempts = self._counter("tidemill_task_attempts_total")
         #: Labels `executor`, `dag`; the executors of clusters count.
         self.worker_seconds = self._counter("tidemill_worker_seconds_total")
+        #: As `worker_seconds`.
+        self.worker_cpu_seconds = self._counter("tidemill_worker_cpu_seconds_total")
+        #: As `worker_seconds`.
+        self.worker_waiting_seconds = self._counter("tidemill_worker_waiting_seconds_total")
         #: Labels `subscription`, `outcome`; the dispatcher counts.
         self.deliveries = self._counter("tidemill_deliveries_total")
         #: The API counts.
@@ -84,13 +108,18 @@ def event_families(statuses: Iterable[Mapping[str, object]]) -> list[Metric]:
     """What the sources have counted, from their statuses."""
     events = _family(CounterMetricFamily, "tidemill_events_total")
     lag = _family(GaugeMetricFamily, "tidemill_source_lag")
+    state = _family(GaugeMetricFamily, "tidemill_source_state")
+    last = _family(GaugeMetricFamily, "tidemill_source_last_event_timestamp_seconds")
     for status in statuses:
         name, kind = str(status["name"]), str(status["kind"])
         for outcome, field in (("accepted", "accepted"), ("duplicate", "duplicates"), ("refused", "refused")):
             events.add_metric([name, kind, outcome], _number(status[field]))
         if status.get("lag") is not None:
             lag.add_metric([name, kind], _number(status["lag"]))
-    return [events, lag]
+        state.add_metric([name, kind, str(status["state"])], 1)
+        if status.get("last_event_at") is not None:
+            last.add_metric([name, kind], _number(status["last_event_at"]) / 1_000_000)
+    return [events, lag, state, last]
 
 
 def store_families(head: int, runs: Mapping[tuple[str, str], int]) -> list[Metric]:
@@ -110,6 +139,14 @@ def fleet_families(owned_shards: int, refused_records: int) -> list[Metric]:
     refused = _family(CounterMetricFamily, "tidemill_refused_records_total")
     refused.add_metric([], refused_records)
     return [owned, refused]
+
+
+def shard_families(runs: Mapping[tuple[int, str], int]) -> list[Metric]:
+    """The open runs of this node's shards: at most a series for each shard and open state."""
+    by_shard = _family(GaugeMetricFamily, "tidemill_shard_runs")
+    for (shard, state), count in sorted(runs.items()):
+        by_shard.add_metric([str(shard), state], count)
+    return [by_shard]
 
 
 class _Scrape:

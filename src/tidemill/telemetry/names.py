@@ -30,6 +30,24 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
     ),
     LogEvent("service.stopped", "INFO", ("seconds",), "Everything is stopped and on disk."),
     LogEvent(
+        "project.reloaded",
+        "INFO",
+        ("version", "was", "seconds"),
+        "The project's folders were edited; the new version is live.",
+    ),
+    LogEvent(
+        "project.failed",
+        "ERROR",
+        ("version", "error"),
+        "An edit met a mistake of ours or of a plug-in's; the version that was live still is.",
+    ),
+    LogEvent(
+        "project.refused",
+        "ERROR",
+        ("version", "problems"),
+        "The project's folders were edited and are wrong; the version that was live goes on.",
+    ),
+    LogEvent(
         "project.warning",
         "WARNING",
         ("warning",),
@@ -37,11 +55,34 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
     ),
     LogEvent("stage.failed", "ERROR", ("stage", "error"), "A stage ended by an error; the service stops."),
     LogEvent(
+        "stage.interrupted",
+        "WARNING",
+        ("stage", "error"),
+        "A stage got no answer from the store; it begins again in a second.",
+    ),
+    LogEvent(
         "stage.overtaken",
         "WARNING",
         ("stage", "error"),
         "Another node had moved the stage's cursor; it goes on from there.",
     ),
+    LogEvent(
+        "retention.dropped",
+        "INFO",
+        ("first", "last", "archived"),
+        "A segment of the log was dropped; `archived` names its file in the archive.",
+    ),
+    LogEvent(
+        "replay.failed",
+        "ERROR",
+        ("replay", "error"),
+        "A replay cannot go on, because of the archive for example; it is tried again in a minute.",
+    ),
+    LogEvent("retention.dropped_runs", "INFO", ("runs",), "Ended runs of dropped events were dropped."),
+    LogEvent(
+        "retention.failed", "ERROR", ("error",), "The log is not kept within its limits; it is tried again."
+    ),
+    LogEvent("replay.ended", "INFO", ("replay", "told", "skipped"), "A replay has told all its events."),
     LogEvent("run.started", "INFO", ("run_id", "dag"), "A run started."),
     LogEvent("run.ended", "INFO", ("run_id", "dag", "state"), "A run reached a final state."),
     LogEvent("run.recovered", "INFO", ("runs",), "Live runs were read back after a restart."),
@@ -83,7 +124,14 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
         "A cluster has been gone for a minute; it is tried again.",
     ),
     LogEvent("executor.rejoined", "WARNING", ("executor",), "A cluster is there again."),
+    LogEvent("sink.not_closed", "ERROR", ("error",), "A sink that an edit took away could not be closed."),
     LogEvent("store.commit_failed", "ERROR", ("error",), "A commit failed; whoever waited for it was told."),
+    LogEvent(
+        "store.data_lost",
+        "ERROR",
+        ("position", "dataref", "found"),
+        "An event's data is not in claim_check_url any more, or is not what was put there.",
+    ),
     LogEvent(
         "store.session_lost",
         "ERROR",
@@ -116,7 +164,29 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
         ("path", "error"),
         "A request met a mistake of ours and was answered with 500.",
     ),
+    LogEvent(
+        "event.unfit",
+        "WARNING",
+        ("type", "id", "schema", "pointer"),
+        "An event's data does not follow its schema, which only warns; the event was let in.",
+    ),
     LogEvent("source.started", "INFO", ("source", "kind"), "A source is receiving."),
+    LogEvent("source.recovered", "INFO", ("source", "kind"), "A source is receiving again, nothing wrong."),
+    LogEvent(
+        "source.stopped", "INFO", ("source", "kind"), "A source receives no more: it was stopped or paused."
+    ),
+    LogEvent("source.paused", "INFO", ("source",), "Somebody paused a source; on every node, over restarts."),
+    LogEvent("source.resumed", "INFO", ("source",), "Somebody let a paused source go on."),
+    LogEvent(
+        "trigger.paused", "INFO", ("trigger",), "Somebody paused a trigger; on every node, over restarts."
+    ),
+    LogEvent("trigger.resumed", "INFO", ("trigger",), "Somebody let a paused trigger go on."),
+    LogEvent(
+        "source.polling",
+        "INFO",
+        ("source", "reason", "seconds"),
+        "A folder is listed again and again, because its file system tells nothing of changes.",
+    ),
     LogEvent("source.stalled", "WARNING", ("source", "error"), "A source cannot receive and keeps trying."),
     LogEvent("source.degraded", "WARNING", ("source", "error"), "A source works with a workaround."),
     LogEvent(
@@ -145,5 +215,11 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
         "ERROR",
         ("subscription", "error"),
         "A receiver is gone; its subscription stops.",
+    ),
+    LogEvent(
+        "subscription.unusable",
+        "ERROR",
+        ("subscription", "error"),
+        "A subscription made by API is not understood by this Tidemill and is left out.",
     ),
 )

@@ -8,6 +8,7 @@ blocks: call it through `asyncio.to_thread` from a running event loop.
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import shutil
 import socket
@@ -15,13 +16,14 @@ import struct
 import subprocess
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tidemill.errors import TidemillError
 
-__all__ = ["BrokerError", "KafkaBroker", "find_jars", "require_jars"]
+__all__ = ["BrokerError", "KafkaBroker", "SecureListeners", "find_jars", "require_jars"]
 
 #: Names the folder with the broker's jars, where it is not `.cache/kafka/libs` of the repository.
 JARS_VARIABLE = "TIDEMILL_KAFKA_JARS"
@@ -55,15 +57,31 @@ def require_jars() -> Path:
     return jars
 
 
+@dataclass(frozen=True, slots=True)
+class SecureListeners:
+    """Two more listeners: SASL over TLS (PLAIN, SCRAM-SHA-512), and TLS that asks for a client's certificate."""
+
+    #: The broker's private key (PKCS #8) and certificate, PEM.
+    keystore: Path
+    #: Authorities of clients' certificates, PEM.
+    truststore: Path
+    user: str
+    password: str
+
+
 class KafkaBroker:
     """One broker with its data under `workdir`; a context manager that starts and stops it."""
 
-    def __init__(self, jars: Path, workdir: Path) -> None:
+    def __init__(self, jars: Path, workdir: Path, *, secure: SecureListeners | None = None) -> None:
         self._jars = jars
         self._workdir = workdir
         self._config = workdir / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
+        self._secure = secure
+        #: Where clients connect by SASL over TLS, and by TLS with a certificate; "" without `SecureListeners`.
+        self.sasl_servers = ""
+        self.tls_servers = ""
 
     @property
     def bootstrap_servers(self) -> str:
@@ -127,11 +145,18 @@ class KafkaBroker:
 
     def _format(self) -> None:
         self._workdir.mkdir(parents=True, exist_ok=True)
-        self._port, controller = _free_ports()
+        self._port, controller, sasl, tls = _free_ports(4)
         unfinished = self._config.with_suffix(".new")
-        unfinished.write_text(_properties(self._port, controller, self._workdir / "data"), "utf-8")
+        properties = _properties(self._port, controller, self._workdir / "data")
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = self._java("kafka.tools.StorageTool", "format", "--standalone", "-t", cluster)
+        # In one word: one id in 64 begins with a hyphen.
+        command = self._java("kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}")
+        if self._secure is not None:
+            self.sasl_servers, self.tls_servers = f"127.0.0.1:{sasl}", f"127.0.0.1:{tls}"
+            properties = _secured(properties, self._secure, sasl, tls)
+            who = f"name={self._secure.user},password={self._secure.password}"
+            command += ["--add-scram", f"SCRAM-SHA-512=[{who}]"]
+        unfinished.write_text(properties, "utf-8")
         formatted = subprocess.run(  # noqa: S603 - our own command line
             [*command, "-c", str(unfinished)], cwd=self._workdir, capture_output=True, text=True, check=False
         )
@@ -181,11 +206,41 @@ log.segment.delete.delay.ms=1000
 """
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
+def _secured(properties: str, secure: SecureListeners, sasl: int, tls: int) -> str:
+    """The properties with the two further listeners."""
+    lines = []
+    for line in properties.splitlines():
+        name = line.partition("=")[0]
+        if name in {"listeners", "advertised.listeners"}:
+            line += f",SASL://127.0.0.1:{sasl},TLS://127.0.0.1:{tls}"
+        if name == "listener.security.protocol.map":
+            line += ",SASL:SASL_SSL,TLS:SSL"
+        lines.append(line)
+    login = f'username="{secure.user}" password="{secure.password}" user_{secure.user}="{secure.password}";'
+    for name in ("sasl", "tls"):
+        at = f"listener.name.{name}"
+        lines += [
+            f"{at}.ssl.keystore.type=PEM",
+            f"{at}.ssl.keystore.location={secure.keystore}",
+            f"{at}.ssl.truststore.type=PEM",
+            f"{at}.ssl.truststore.location={secure.truststore}",
+        ]
+    modules = "org.apache.kafka.common.security"
+    lines += [
+        "listener.name.tls.ssl.client.auth=required",
+        "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512",
+        f"listener.name.sasl.plain.sasl.jaas.config={modules}.plain.PlainLoginModule required {login}",
+        f"listener.name.sasl.scram-sha-512.sasl.jaas.config={modules}.scram.ScramLoginModule required;",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        taken = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in taken:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in taken]
 
 
 def _answers(port: int) -> bool:

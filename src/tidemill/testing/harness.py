@@ -7,9 +7,10 @@
         assert run.state == "succeeded"
         assert run.result("load") == 3
 
-Everything is real (SQLite in a temporary folder, router, engine, executors) but the sources, the sinks and the
-time: nothing that waits for the clock (retries, timeouts) goes on before the test says `advance`. Tasks that
-sleep by themselves sleep in real time.
+Everything is real (SQLite in a temporary folder or a PostgreSQL database, router, engine, executors) but the
+sources, the sinks and the time: nothing that waits for the clock (retries, timeouts) goes on before the test says
+`advance`. Tasks that sleep by themselves sleep in real time. So does the database answer: virtual time stands still
+until it has.
 
 `kill` and `crash_at` drop what is not on disk, as SIGKILL would, and `restart` opens the same database again.
 """
@@ -17,10 +18,10 @@ sleep by themselves sleep in real time.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
+import sqlite3
 import tempfile
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -43,21 +44,23 @@ from tidemill.runs.attempts import Executor
 from tidemill.runs.view import decode_graph, task_views
 from tidemill.settings import Settings
 from tidemill.storage.contract import Append, DeadLetter, Disposition, RunFilter, RunSummary
-from tidemill.storage.sqlite.store import SqliteStore, open_store
 from tidemill.telemetry.metrics import Metrics
 from tidemill.testing.by_kind import ByKind
 from tidemill.testing.clock import ManualClock
+from tidemill.testing.databases import OwnStore, abandon, open_own, settle, wrong_at
 from tidemill.testing.faults import CrashAt, Fault
 from tidemill.testing.project import make_project
 from tidemill.testing.stage_clock import StageClock
 from tidemill.testing.views import RunView
 
-__all__ = ["Harness", "HarnessError"]
+__all__ = ["Harness", "HarnessError", "MakeHarness"]
 
 T = TypeVar("T")
 
 #: Longest real time that a test waits for the stages, in seconds.
 _PATIENCE = 30.0
+#: Longest real time to record what a stop cut off, in seconds: a commit that has failed waits for virtual time.
+_LET_GO_SECONDS = 0.5
 #: Looks at the stages, one after the other, that must all find them at rest.
 _LOOKS = 3
 #: The same where attempts are running that may be about to end.
@@ -75,7 +78,8 @@ class Harness:
 
     Either `dags` (functions decorated with `@dag`, or loaded ones), with `triggers` as the text of a definition
     file, or `root`, the folder of a whole project. `settings` are those of the service
-    (`Harness(dags=[...], max_running_tasks=2)`); `seed` decides what chance decides.
+    (`Harness(dags=[...], max_running_tasks=2)`); `seed` decides what chance decides. State is kept in a file that ends
+    with the harness, or in the PostgreSQL database at `database_url`, which nobody else may use meanwhile.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Harness:
         dags: Iterable[DagDefinition | Dag] = (),
         root: Path | None = None,
         triggers: str = "",
+        database_url: str | None = None,
         seed: int = 0,
         **settings: Any,
     ) -> None:
@@ -91,13 +96,16 @@ class Harness:
         #: Told of every commit point, in order; see `tidemill.testing.faults`. Change it at any time.
         self.faults: list[Fault] = []
         self._dags, self._root, self._triggers = list(dags), root, triggers
+        self._database_url = database_url
         self._seed = seed
         self._settings = Settings(**settings)
         self._folder = tempfile.TemporaryDirectory(prefix="tidemill-")
-        self._store: SqliteStore | None = None
+        self._store: OwnStore | None = None
         self._tasks: Sequence[asyncio.Task[None]] = ()
         self._executors: dict[str, Executor] = {}
         self._dead = False
+        #: A commit has failed since the store was last asked what is true.
+        self._unsettled = False
 
     async def __aenter__(self) -> Self:
         try:
@@ -152,6 +160,18 @@ class Harness:
         (answer,) = await self._unless_crashed(self.store.log.append(Append(events=[event])))
         return answer.position
 
+    async def _give(self, seconds: float, work: Coroutine[Any, Any, None]) -> None:
+        """Let `work` take up to `seconds` of real time, unless the process crashes before."""
+        loop = asyncio.get_running_loop()
+        task, end = loop.create_task(work), loop.time() + seconds
+        try:
+            while not (task.done() or self._crashed or loop.time() >= end):
+                await asyncio.wait([task], timeout=_LOOK_SECONDS)
+        finally:
+            task.cancel()
+        if task.done():
+            task.result()
+
     async def _unless_crashed(self, work: Coroutine[Any, Any, T]) -> T:
         """What `work` returns; a crash meanwhile is an error, since nobody would ever answer."""
         task = asyncio.get_running_loop().create_task(work)
@@ -187,6 +207,10 @@ class Harness:
                     # A commit that waits for its next try may hold attempts which have not begun.
                     ends = attempts and self._engine.running_tasks and not self._engine_clock.sleeping
                     still = self._is_still and not ends
+                    if still and self._unsettled:
+                        self._unsettled = False
+                        await settle(self.store)
+                        still = False
                     looks = looks + 1 if still else 0
                     await asyncio.sleep(_LOOK_SECONDS if looks != 1 else 0)
         except TimeoutError:
@@ -222,9 +246,8 @@ class Harness:
 
     @property
     def _is_still(self) -> bool:
-        engine, router = self._engine, self._router
-        engine_rests = engine.is_idle or (engine.is_waiting and self._engine_clock.sleeping)
-        return bool(engine_rests and (router.is_idle or self._router_clock.sleeping))
+        router_rests = self._router.is_idle or self._router_clock.sleeping > 0
+        return router_rests and self._engine.at_work <= self._engine_clock.sleeping
 
     def _raise_failures(self) -> None:
         for task in self._tasks:
@@ -280,7 +303,7 @@ class Harness:
         return self._store is not None
 
     @property
-    def store(self) -> SqliteStore:
+    def store(self) -> OwnStore:
         """The store, for what this class has no word for."""
         if self._store is None:
             raise HarnessError("the harness does not run; call restart")
@@ -288,7 +311,7 @@ class Harness:
 
     @property
     def database(self) -> Path:
-        """The database's file."""
+        """The database's file, where there is no `database_url`."""
         return Path(self._folder.name) / "state" / "tidemill.db"
 
     @property
@@ -311,7 +334,7 @@ class Harness:
         await self._end_stages()
         for executor in self._executors.values():
             await executor.close()
-        await store.abandon()
+        await abandon(store, self._database_url)
 
     async def stop(self, *, drain_seconds: float = 30.0) -> None:
         """Stop in order, as SIGTERM does: what is decided is on disk, running attempts get `drain_seconds`.
@@ -320,17 +343,19 @@ class Harness:
         """
         store = self.store
         self._tasks[1].cancel()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(drain_seconds):
-                await self._unless_crashed(self._engine.drain())
-        self._store = None
+        await self._give(drain_seconds, self._engine.drain())
         for executor in self._executors.values():
             await executor.close()
+        await self._give(_LET_GO_SECONDS, self._engine.let_go())
+        if self._crashed:
+            await self.kill()
+            raise HarnessError("the process crashed while it stopped")
+        self._store = None
         await self._end_stages()
         try:
             await store.close()
         except CrashAt.Crashed:
-            await store.abandon()
+            await abandon(store, self._database_url)
             raise HarnessError("the process crashed while it stopped") from None
 
     async def restart(
@@ -363,7 +388,7 @@ class Harness:
         project = make_project(folder, dags=self._dags, root=self._root, triggers=self._triggers)
         self._tasks = ()
         self._executors = {}
-        store = await open_store(self.database, clock=self.clock, probe=self._pass)
+        store = await open_own(self.database, self._database_url, clock=self.clock, probe=self._pass)
         self._store = store
         settings = self._settings
         size = settings.max_result_bytes
@@ -386,7 +411,13 @@ class Harness:
             random_source=random.Random(self._seed),  # noqa: S311 - a test's chance
             root=project.root,
         )
-        self._router = Router(store, project, clock=self._router_clock, max_hops=settings.max_hops)
+        self._router = Router(
+            store,
+            project,
+            clock=self._router_clock,
+            max_hops=settings.max_hops,
+            max_held=settings.max_held_events,
+        )
         await self._unless_crashed(self._engine.recover())
         loop = asyncio.get_running_loop()
         self._tasks = (
@@ -400,8 +431,16 @@ class Harness:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _pass(self, point: str) -> None:
-        """In the database's thread: a commit passes a point."""
+        """A commit passes a point (on SQLite in the database's thread)."""
         if self._dead:
             raise CrashAt.Crashed
         for fault in list(self.faults):
-            fault(point)
+            try:
+                fault(point)
+            except sqlite3.OperationalError as error:
+                self._unsettled = True
+                raise wrong_at(point, self._database_url) from error
+
+
+#: What the fixture `tidemill_harness` gives: takes what `Harness` takes.
+MakeHarness = Callable[..., Harness]

@@ -8,6 +8,7 @@ it through `asyncio.to_thread` from a running event loop.
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tidemill.errors import TidemillError
+from tidemill.testing.network import CuttableNetwork
 
 __all__ = ["PostgresError", "PostgresServer", "find_binaries", "require_binaries"]
 
@@ -56,17 +58,27 @@ def require_binaries() -> Path:
 class PostgresServer:
     """One server with its data under `workdir`; a context manager that starts and stops it."""
 
-    def __init__(self, binaries: Path, workdir: Path, *, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        binaries: Path,
+        workdir: Path,
+        *,
+        options: tuple[str, ...] = (),
+        network: CuttableNetwork | None = None,
+    ) -> None:
+        """In `network` it listens on each of its addresses, and on loopback elsewhere."""
         self._binaries = binaries
+        self._network = network
+        self._addresses = ("127.0.0.1",) if network is None else network.addresses
         self._workdir = workdir
         self._data = workdir / "data"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
 
-    def url(self, database: str = "postgres") -> str:
-        """Where clients connect; the same over `kill` and `restart`."""
-        return f"postgresql://postgres@127.0.0.1:{self._port}/{database}"
+    def url(self, database: str = "postgres", *, address: str | None = None) -> str:
+        """Where clients connect; the same over `kill` and `restart`. `address` is one of the network's."""
+        return f"postgresql://postgres@{address or self._addresses[0]}:{self._port}/{database}"
 
     def start(self) -> None:
         """Return when the server answers; makes its data folder the first time."""
@@ -75,16 +87,22 @@ class PostgresServer:
         if not self._data.exists():
             self._make()
         command = [self._binaries / "postgres", "-D", self._data, "-p", str(self._port), "-k", ""]
-        settings = ("listen_addresses=127.0.0.1", "max_connections=100", *self._options)
+        listen = f"listen_addresses={','.join(self._addresses)}"
+        settings = (listen, "max_connections=100", *self._options)
+        line = [*map(str, command), *(part for one in settings for part in ("-c", one))]
+        user = _as_server_user()
+        if self._network is not None:  # who is no longer root cannot enter it
+            owner = pwd.getpwnam(_USER)
+            line, user = self._network.command(line, uid=owner.pw_uid, gid=owner.pw_gid), {}
         with (self._workdir / "postgres.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command line
-                [*map(str, command), *(part for one in settings for part in ("-c", one))],
+                line,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self._workdir,
                 start_new_session=True,
-                **_as_server_user(),
+                **user,
             )
         self._wait_until_ready(self._process)
 
@@ -164,10 +182,13 @@ class PostgresServer:
         )
         if made.returncode:
             raise PostgresError(f"the server's data could not be made: {made.stderr[-2000:]}")
+        if self._network is not None:
+            with (self._data / "pg_hba.conf").open("a", encoding="utf-8") as access:
+                access.write(f"host all all {self._network.network} trust\n")
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        ready = [str(self._binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self._port)]
+        ready = [str(self._binaries / "pg_isready"), "-q", "-h", self._addresses[0], "-p", str(self._port)]
         while subprocess.run(ready, check=False).returncode:  # noqa: S603 - our own command line
             if process.poll() is not None or time.monotonic() > deadline:
                 self._end(signal.SIGQUIT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 import subprocess
 import tempfile
@@ -55,6 +56,17 @@ def test_nodes_share_the_work_and_the_last_one_has_it_all(
     two = serve(environment=_settings(postgres_url, "two"))
     second = two.wait_for_log("service.started")["url"]
     _wait_for_shards(tidemill, {"one": 128, "two": 128}, url=url)
+    table = tidemill("nodes", "list", "--url", second).stdout.splitlines()
+    assert re.split(r"\s{2,}", table[0].strip())[4:] == [
+        "silent",
+        "live runs",
+        "running tasks",
+        "waiting tasks",
+        "unrouted",
+    ]
+    for row, name in zip(table[1:], ("one", "two"), strict=True):
+        assert re.split(r"\s{2,}", row.strip())[::5] == [name, "0"], "no run is live"
+        assert row.split()[-3:] == ["0", "0", "0"]
 
     # Accepted by the one, run wherever its shard is.
     for number in range(6):

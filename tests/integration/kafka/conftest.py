@@ -124,6 +124,7 @@ def make_source(cluster: Cluster, store: Store) -> Callable[..., KafkaSourceStag
     def make(topic: str, **spec: Any) -> KafkaSourceStage:
         arguments = {"log": spec.pop("log", store.log), "ledger": store.ledger}
         limit = spec.pop("max_body_bytes", 1 << 20)
+        further = {name: spec.pop(name) for name in ("metadata_seconds", "security") if name in spec}
         source = KafkaSource(**{"name": "orders", "topics": (topic,), "group": f"group-{topic}", **spec})
         return KafkaSourceStage(
             source,
@@ -131,6 +132,7 @@ def make_source(cluster: Cluster, store: Store) -> Callable[..., KafkaSourceStag
             clock=SystemClock(),
             bootstrap_servers=cluster.bootstrap_servers,
             max_body_bytes=limit,
+            **further,
         )
 
     return make

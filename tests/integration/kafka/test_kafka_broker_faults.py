@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from tidemill.clock import SystemClock
 from tidemill.errors import SinkUnavailable
@@ -18,6 +21,7 @@ from tidemill.project.model import KafkaSink, KafkaSource
 from tidemill.sinks.kafka import KafkaProducer, KafkaSinkDelivery
 from tidemill.sources.contract import SourceState
 from tidemill.sources.kafka import KafkaSourceStage
+from tidemill.sources.kafka.reader import Reader
 from tidemill.testing.broker import KafkaBroker, require_jars
 
 pytestmark = pytest.mark.kafka
@@ -107,6 +111,77 @@ async def test_source_waits_for_a_broker_that_is_not_there_yet(
         await log.wait_for_count(1)
 
     assert [event.data["order"] for event in await log.events()] == [0]
+
+
+async def test_source_begins_again_although_its_client_stops_with_a_cancellation_of_its_own(
+    cluster: Any, make_source: Any, run: Any, log: Any, order: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = await cluster.create_topic(1)
+    await cluster.produce(topic, [order(0)])
+    stop, read = AIOKafkaConsumer.stop, Reader.read
+    failures: list[KafkaError] = [KafkaConnectionError("the connection broke off")]
+
+    async def stop_with_a_cancelled_fetch(self: AIOKafkaConsumer) -> None:
+        await stop(self)
+        raise asyncio.CancelledError
+
+    async def read_the_second_time(self: Reader) -> None:
+        if failures:
+            raise failures.pop()
+        await read(self)
+
+    monkeypatch.setattr(AIOKafkaConsumer, "stop", stop_with_a_cancelled_fetch)
+    monkeypatch.setattr(Reader, "read", read_the_second_time)
+    async with run(make_source(topic)):
+        await log.wait_for_count(1)
+
+    assert failures == []
+    assert [event.data["order"] for event in await log.events()] == [0]
+
+
+@pytest.fixture
+def deaths(monkeypatch: pytest.MonkeyPatch) -> list[RuntimeError]:
+    """What the next clients die of: uvloop's error for a connection that has just closed, which they do not expect."""
+    look_after_metadata, found = AIOKafkaClient._md_synchronizer, []
+
+    async def die(self: AIOKafkaClient) -> None:
+        if found:
+            raise found.pop()
+        await look_after_metadata(self)
+
+    monkeypatch.setattr(AIOKafkaClient, "_md_synchronizer", die)
+    return found
+
+
+async def test_source_begins_again_with_another_client_when_one_has_died(
+    cluster: Any, make_source: Any, run: Any, log: Any, order: Any, deaths: list[RuntimeError]
+) -> None:
+    topic = await cluster.create_topic(1)
+    await cluster.produce(topic, [order(0)])
+    deaths += [RuntimeError("the handler is closed") for _ in range(2)]
+
+    async with run(make_source(topic)):
+        await log.wait_for_count(1)
+
+    assert deaths == []
+    assert [event.data["order"] for event in await log.events()] == [0]
+
+
+async def test_sink_delivers_with_another_client_when_one_has_died(
+    cluster: Any, deaths: list[RuntimeError]
+) -> None:
+    topic = await cluster.create_topic(1)
+    producer = KafkaProducer(cluster.bootstrap_servers, timeout_seconds=1)
+    sink = KafkaSinkDelivery(KafkaSink(topic=topic), producer)
+    deaths.append(RuntimeError("the handler is closed"))
+
+    with pytest.raises(SinkUnavailable):
+        await sink.deliver(completion(1), 1)
+    await deliver_at_last(sink, completion(1))
+    await producer.close()
+
+    async with cluster.consumer(topic) as consumer, asyncio.timeout(20):
+        assert (await consumer.getone()).key == b"run-1"
 
 
 async def test_sink_fails_while_the_broker_is_dead_and_a_later_attempt_writes_the_record_once(

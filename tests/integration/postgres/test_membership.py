@@ -12,6 +12,7 @@ from tidemill.errors import ShardLost
 from tidemill.ids import SHARDS
 from tidemill.storage.contract import NewRun, Recorded, RouteBatch
 from tidemill.storage.postgres import PostgresStore
+from tidemill.storage.shards import ALL
 from tidemill.testing.postgres import PostgresServer
 
 pytestmark = pytest.mark.postgres
@@ -73,6 +74,31 @@ async def test_shards_of_a_node_that_died_are_taken_over(open_node: Opener) -> N
     await _wait_for_shares(one)
 
     assert asyncio.get_running_loop().time() - begun < 5
+
+
+async def test_new_owner_knows_whether_the_last_one_may_have_died(
+    open_node: Opener, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    one, two = await open_node(), await open_node()
+    await _join(one, "one")
+    assert not any(map(one.shards.died, ALL)), "nobody has ever had them"
+    await _join(two, "two")
+    await _wait_for_shares(one, two)
+    moved = two.shards.owned
+    assert not any(map(two.shards.died, moved)), "the first node gave them back"
+
+    await two.abandon()
+    await _wait_for_shares(one)
+    assert all(map(one.shards.died, moved))
+
+    end = "SELECT pg_terminate_backend(session) FROM nodes WHERE node = 'one'"
+    taken: list[frozenset[int]] = []
+    one.shards.listen(lambda gained, lost: taken.append(gained))
+    await asyncio.to_thread(postgres_server.run, end, postgres_url.rpartition("/")[2])
+    async with asyncio.timeout(_PATIENCE):
+        while frozenset().union(*taken) != ALL:  # noqa: ASYNC110 - rounds tell nobody
+            await asyncio.sleep(0.02)
+    assert not any(map(one.shards.died, ALL)), "its session was lost, and it lives"
 
 
 async def test_a_silent_node_is_ended_before_its_shards_are_taken(

@@ -17,6 +17,7 @@ from tidemill.events.event import Event
 from tidemill.project.model import Project
 from tidemill.settings import Settings
 from tidemill.sources.http import HttpIngest
+from tidemill.sources.pauses import SourcePauses
 from tidemill.sources.webhook import WebhookIngest
 from tidemill.storage.contract import Append, Store
 from tidemill.storage.sqlite import open_store
@@ -80,18 +81,27 @@ async def serve(
     def make(*, project: Project | None = None, store: Store = store, **settings: Any) -> Surface:
         given = Settings(**settings)
         held = [project or make_project()]
-        ingest = HttpIngest(store.log, clock=clock, settings=given)
-        webhooks = WebhookIngest(store.log, project=lambda: held[0], clock=clock, settings=given)
+        pauses = SourcePauses(store.log, store.ledger, clock=clock)
+        ingest = HttpIngest(store.log, clock=clock, settings=given, is_paused=pauses.is_paused)
+        webhooks = WebhookIngest(
+            store.log,
+            project=lambda: held[0],
+            clock=clock,
+            settings=given,
+            is_paused=pauses.is_paused,
+        )
         parts = Parts(
             store=store,
             project=lambda: held[0],
             ingest=ingest,
             webhooks=webhooks,
+            is_open_webhook=webhooks.is_open,
             settings=given,
             clock=clock,
             ready=lambda: made[0].is_ready,
+            pauses=pauses,
             statuses=lambda: [
-                dataclasses.asdict(status) for status in (ingest.status(), *webhooks.statuses())
+                dataclasses.asdict(pauses.shown(status)) for status in (ingest.status(), *webhooks.statuses())
             ],
         )
         app = create_application(parts)

@@ -185,8 +185,11 @@ async def test_sources_show_their_status(surface: Any) -> None:
             "duplicates": 0,
             "refused": 0,
             "last_event_at": "2024-01-01T00:00:00.000000Z",
+            "last_event_age_seconds": 0.0,
             "lag": None,
             "error": "",
+            "mode": "",
+            "paused_at": None,
         }
     ]
 

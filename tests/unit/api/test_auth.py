@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +12,9 @@ import pytest
 
 from tidemill.api.auth import check_exposure
 from tidemill.errors import SettingsError
+from tidemill.project.endpoint import Access, Preset
+from tidemill.project.mapping import compile_template
+from tidemill.project.model import Secret, WebhookSource
 from tidemill.settings import Settings
 
 API = {"authorization": "Bearer api-secret"}
@@ -60,6 +65,50 @@ async def test_guard_answers_every_route_as_the_matrix_says(serve: Callable[...,
     assert len(found) >= 18
 
 
+async def test_walk_covers_every_route_that_there_is(serve: Callable[..., Any]) -> None:
+    app = serve(**TOKENS).app
+
+    documented = {
+        (method.upper(), path) for path, operations in app.openapi()["paths"].items() for method in operations
+    }
+    routed = {(method, route.path) for route in app.every_route for method in route.methods}
+
+    assert documented == routed | {("POST", "/events"), ("POST", "/webhooks/{name}")}
+
+
+async def test_ingest_token_opens_no_method_of_the_api(serve: Callable[..., Any]) -> None:
+    surface = serve(**TOKENS)
+    paths = {path for _, path in routes(surface.app)}
+    methods = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PURGE")
+
+    reached = {
+        (method, path)
+        for path in paths
+        if path != "/events" and not path.startswith(("/health/", "/webhooks/"))
+        for method in methods
+        if (await surface.client.request(method, path, headers=INGEST)).status_code != 403
+    }
+
+    assert not reached
+
+
+async def test_method_that_a_path_does_not_take_is_405_with_those_that_it_does(
+    serve: Callable[..., Any],
+) -> None:
+    surface = serve(**TOKENS)
+    taken: dict[str, set[str]] = {}
+    for method, path in routes(surface.app):
+        taken.setdefault(path, set()).add(method)
+
+    for path, methods in taken.items():
+        if path.startswith("/webhooks/"):
+            continue  # there is no such webhook: 404
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "PURGE"} - methods:
+            answer = await surface.client.request(method, path, headers=API)
+            allowed = set(answer.headers.get("allow", "").split(", "))
+            assert (answer.status_code, allowed >= methods) == (405, True), (method, path, allowed)
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -78,6 +127,16 @@ async def test_guard_answers_every_route_as_the_matrix_says(serve: Callable[...,
         "/events/",
         "/webhooks",
         "/no/such/thing",
+        "/subscriptions/",
+        "//subscriptions",
+        "/SUBSCRIPTIONS",
+        "/subscriptions/x/",
+        "/events/../subscriptions",
+        "/webhooks/..%2fsubscriptions",
+        "/webhooks/%2e%2e/api/v1/replays",
+        "/health/live/../../api/v1/audit",
+        "/api/v1/replays/",
+        "/api/v1/project/reload;x",
         "/api/v1/openapi.json",
     ],
 )
@@ -170,3 +229,118 @@ def test_exposure_is_refused(settings: dict[str, str], word: str) -> None:
 )
 def test_exposure_is_allowed(settings: dict[str, str]) -> None:
     check_exposure(Settings(**settings))  # type: ignore[arg-type]
+
+
+# ── webhooks that need no token ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def hooks(monkeypatch: pytest.MonkeyPatch, make_project: Callable[..., Any]) -> Any:
+    """Four webhooks: signed, signed with the token as well, open to everybody, and one that says nothing."""
+    monkeypatch.setenv("HOOK_SECRET", "a secret")
+    attributes = {
+        name: compile_template(value, root="request") for name, value in {"type": "x", "source": "/x"}.items()
+    }
+
+    def hook(name: str, **members: Any) -> WebhookSource:
+        secrets = [Secret(kind="env", place="HOOK_SECRET")] if members.pop("signed", False) else []
+        return WebhookSource(
+            name=name, attributes=attributes, secrets=secrets, signature=Preset.GITHUB, **members
+        )
+
+    return make_project(
+        sources=(
+            hook("signed", signed=True),
+            hook("both", signed=True, access=Access.TOKEN),
+            hook("open", access=Access.NONE),
+            hook("plain"),
+        )
+    )
+
+
+def signed(body: bytes) -> dict[str, str]:
+    digest = hmac.new(b"a secret", body, hashlib.sha256).hexdigest()
+    return {"content-type": "application/json", "x-hub-signature-256": f"sha256={digest}"}
+
+
+@pytest.mark.parametrize(
+    ("path", "bare", "with_signature", "with_token", "with_both"),
+    [
+        ("/webhooks/signed", 401, 202, 401, 202),
+        ("/webhooks/both", 401, 401, 401, 202),
+        ("/webhooks/open", 202, 202, 202, 202),
+        ("/webhooks/plain", 401, 401, 202, 202),
+        ("/webhooks/unknown", 401, 401, 404, 404),
+        ("/webhooks/signed/", 401, 401, 404, 404),
+        ("/webhooks/SIGNED", 401, 401, 404, 404),
+        ("/webhooks/open%2f", 401, 401, 404, 404),
+        ("/events", 401, 401, 415, 415),
+        ("/api/v1/events", 401, 401, 403, 403),
+    ],
+)
+async def test_webhook_with_a_signature_needs_no_token_and_everything_else_does(
+    serve: Callable[..., Any],
+    hooks: Any,
+    path: str,
+    bare: int,
+    with_signature: int,
+    with_token: int,
+    with_both: int,
+) -> None:
+    client = serve(project=hooks, **TOKENS).client
+    body = b"{}"
+    plain = {"content-type": "application/json"}
+
+    answers = [
+        await client.post(path, content=body, headers=fields)
+        for fields in (plain, signed(body), {**plain, **INGEST}, {**signed(body), **INGEST})
+    ]
+
+    assert [each.status_code for each in answers] == [bare, with_signature, with_token, with_both]
+
+
+async def test_signed_webhook_is_reached_by_any_name_where_there_is_no_token(
+    serve: Callable[..., Any], hooks: Any
+) -> None:
+    client = serve(project=hooks).client
+    tunnel = {"host": "tunnel.example.com"}
+
+    taken = await client.post("/webhooks/signed", content=b"{}", headers={**signed(b"{}"), **tunnel})
+    others = [
+        await client.post(path, content=b"{}", headers=tunnel) for path in ("/webhooks/plain", "/events")
+    ]
+
+    assert taken.status_code == 202
+    assert [each.status_code for each in others] == [403, 403]
+
+
+@pytest.mark.parametrize("path", ["/events", "/webhooks/signed", "/webhooks/plain"])
+async def test_handshake_needs_no_token_where_the_settings_offer_it(
+    serve: Callable[..., Any], hooks: Any, path: str
+) -> None:
+    asked = {"webhook-request-origin": "a.example"}
+
+    offered = await serve(project=hooks, handshake_origins="a.example", **TOKENS).client.options(
+        path, headers=asked
+    )
+
+    assert offered.status_code == 200
+    assert offered.headers["webhook-allowed-origin"] == "a.example"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields", "origins"),
+    [
+        ("OPTIONS", "/events", {"webhook-request-origin": "a.example"}, None),
+        ("OPTIONS", "/events", {}, "*"),
+        ("POST", "/events", {"webhook-request-origin": "a.example"}, "*"),
+        ("OPTIONS", "/api/v1/runs", {"webhook-request-origin": "a.example"}, "*"),
+        ("OPTIONS", "/metrics", {"webhook-request-origin": "a.example"}, "*"),
+    ],
+)
+async def test_handshake_opens_nothing_else(
+    serve: Callable[..., Any], method: str, path: str, fields: dict[str, str], origins: str | None
+) -> None:
+    client = serve(handshake_origins=origins, **TOKENS).client
+
+    assert (await client.request(method, path, headers=fields)).status_code == 401

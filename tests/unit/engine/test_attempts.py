@@ -6,13 +6,14 @@ import asyncio
 import math
 from typing import Any
 
+import pytest
 from tests.unit.engine.checks import check_store
 
 from tidemill import Context, DoNotRetry, RetryAfter, dag, task
-from tidemill.testing.harness import Harness
+from tidemill.testing.harness import MakeHarness
 
 
-async def test_run_goes_from_request_to_completion_event() -> None:
+async def test_run_goes_from_request_to_completion_event(tidemill_harness: MakeHarness) -> None:
     @task
     async def double(number: int) -> int:
         return number * 2
@@ -26,7 +27,7 @@ async def test_run_goes_from_request_to_completion_event() -> None:
         first = double(number)
         return {"sum": add(first, double.override(task_id="again")(first)), "of": number}
 
-    async with Harness(dags=[sums]) as harness:
+    async with tidemill_harness(dags=[sums]) as harness:
         run_id = await harness.start("sums", number=5)
         await harness.run_until_idle()
 
@@ -42,7 +43,9 @@ async def test_run_goes_from_request_to_completion_event() -> None:
         await check_store(harness, ended=1)
 
 
-async def test_failed_task_is_tried_again_when_its_time_has_come_and_not_before() -> None:
+async def test_failed_task_is_tried_again_when_its_time_has_come_and_not_before(
+    tidemill_harness: MakeHarness,
+) -> None:
     calls = []
 
     @task(retries=2, retry_delay=10)
@@ -56,7 +59,7 @@ async def test_failed_task_is_tried_again_when_its_time_has_come_and_not_before(
     def work() -> Any:
         return flaky()
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         run_id = await harness.start("work")
         await harness.run_until_idle()
         due_at = (await harness.run(run_id)).tasks["flaky"].retry_at
@@ -76,7 +79,10 @@ async def test_failed_task_is_tried_again_when_its_time_has_come_and_not_before(
         await check_store(harness, ended=1)
 
 
-async def test_wall_clock_that_jumps_neither_hurries_nor_stops_a_retry() -> None:
+@pytest.mark.parametrize("jump", [86_400, -86_400])
+async def test_wall_clock_that_jumps_neither_hurries_nor_stops_a_retry(
+    tidemill_harness: MakeHarness, jump: int
+) -> None:
     calls = []
 
     @task(retries=1, retry_delay=10)
@@ -88,20 +94,18 @@ async def test_wall_clock_that_jumps_neither_hurries_nor_stops_a_retry() -> None
     def work() -> Any:
         return flaky()
 
-    for jump in (86_400, -86_400):
-        calls.clear()
-        async with Harness(dags=[work]) as harness:
-            await harness.start("work")
-            await harness.run_until_idle()
-            harness.clock.jump(jump)
-            await harness.advance(8)
-            assert len(calls) == 1
-            await harness.advance(4)
-            assert len(calls) == 2
-            await check_store(harness, ended=1)
+    async with tidemill_harness(dags=[work]) as harness:
+        await harness.start("work")
+        await harness.run_until_idle()
+        harness.clock.jump(jump)
+        await harness.advance(8)
+        assert len(calls) == 1
+        await harness.advance(4)
+        assert len(calls) == 2
+        await check_store(harness, ended=1)
 
 
-async def test_task_decides_about_its_own_retries() -> None:
+async def test_task_decides_about_its_own_retries(tidemill_harness: MakeHarness) -> None:
     @task(retries=3)
     async def patient(context: Context) -> int:
         if context.attempt == 1:
@@ -126,7 +130,7 @@ async def test_task_decides_about_its_own_retries() -> None:
     def work() -> Any:
         return [patient(), hopeless(), endless(), backwards()]
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         run_id = await harness.start("work")
         await harness.advance(3599.9)
         states = (await harness.run(run_id)).states
@@ -144,7 +148,7 @@ async def test_task_decides_about_its_own_retries() -> None:
         await check_store(harness, ended=1)
 
 
-async def test_attempt_that_takes_too_long_is_tried_again() -> None:
+async def test_attempt_that_takes_too_long_is_tried_again(tidemill_harness: MakeHarness) -> None:
     calls = []
 
     @task(timeout=60, retries=1, retry_delay=1)
@@ -158,7 +162,7 @@ async def test_attempt_that_takes_too_long_is_tried_again() -> None:
     def work() -> Any:
         return slow()
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         run_id = await harness.start("work")
         await harness.advance(59.9)
         assert (await harness.run(run_id)).states == {"slow": "running"}
@@ -172,7 +176,7 @@ async def test_attempt_that_takes_too_long_is_tried_again() -> None:
         assert (await harness.run(run_id)).result("slow") == 2
 
 
-async def test_failure_is_contained() -> None:
+async def test_failure_is_contained(tidemill_harness: MakeHarness) -> None:
     ran = []
 
     @task
@@ -191,7 +195,7 @@ async def test_failure_is_contained() -> None:
         good.override(task_id="below")("below", middle, left)
         return good.override(task_id="right")("right", left)
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         run_id = await harness.start("work")
         await harness.run_until_idle()
 
@@ -212,7 +216,7 @@ async def test_failure_is_contained() -> None:
         }
 
 
-async def test_tasks_cannot_change_what_their_siblings_see() -> None:
+async def test_tasks_cannot_change_what_their_siblings_see(tidemill_harness: MakeHarness) -> None:
     seen = []
 
     @task
@@ -231,7 +235,7 @@ async def test_tasks_cannot_change_what_their_siblings_see() -> None:
         made = make()
         return [spoil.override(task_id=f"spoil{n}", retries=1)(made, [1], given) for n in range(4)]
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         for _ in range(2):
             await harness.start("work", given={"x": [1]})
         await harness.run_until_idle()
@@ -240,7 +244,9 @@ async def test_tasks_cannot_change_what_their_siblings_see() -> None:
         await check_store(harness, ended=2)
 
 
-async def test_argument_that_does_not_exist_fails_the_task_for_good_and_says_where() -> None:
+async def test_argument_that_does_not_exist_fails_the_task_for_good_and_says_where(
+    tidemill_harness: MakeHarness,
+) -> None:
     @task
     async def make() -> dict[str, int]:
         return {"here": 1}
@@ -253,7 +259,7 @@ async def test_argument_that_does_not_exist_fails_the_task_for_good_and_says_whe
     def work() -> Any:
         return use(make()["there"])
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         run_id = await harness.start("work")
         await harness.run_until_idle()
 
@@ -266,7 +272,9 @@ async def test_argument_that_does_not_exist_fails_the_task_for_good_and_says_whe
         assert run.tasks["use"].attempts == 1
 
 
-async def test_output_that_does_not_exist_fails_the_run_and_harms_no_other() -> None:
+async def test_output_that_does_not_exist_fails_the_run_and_harms_no_other(
+    tidemill_harness: MakeHarness,
+) -> None:
     @task
     async def make(key: str) -> dict[str, int]:
         return {key: 1}
@@ -275,7 +283,7 @@ async def test_output_that_does_not_exist_fails_the_run_and_harms_no_other() -> 
     def work(key: str) -> Any:
         return make(key)["a"]
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         runs = [await harness.start("work", key=key) for key in ("b", "a")]
         await harness.run_until_idle()
 
@@ -288,7 +296,7 @@ async def test_output_that_does_not_exist_fails_the_run_and_harms_no_other() -> 
         await check_store(harness, ended=2)
 
 
-async def test_task_that_cancels_itself_fails_and_the_run_ends() -> None:
+async def test_task_that_cancels_itself_fails_and_the_run_ends(tidemill_harness: MakeHarness) -> None:
     @task(retries=1)
     async def leave() -> None:
         current = asyncio.current_task()
@@ -304,7 +312,7 @@ async def test_task_that_cancels_itself_fails_and_the_run_ends() -> None:
     def work() -> Any:
         return after(leave())
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         run_id = await harness.start("work")
         await harness.run_until_done()
 
@@ -313,7 +321,7 @@ async def test_task_that_cancels_itself_fails_and_the_run_ends() -> None:
         assert run.states == {"leave": "failed", "after": "upstream_failed"}
 
 
-async def test_every_attempt_has_its_number_and_the_same_key() -> None:
+async def test_every_attempt_has_its_number_and_the_same_key(tidemill_harness: MakeHarness) -> None:
     seen = []
 
     @task(retries=2)
@@ -328,14 +336,14 @@ async def test_every_attempt_has_its_number_and_the_same_key() -> None:
     def flow() -> Any:
         return work()
 
-    async with Harness(dags=[flow]) as harness:
+    async with tidemill_harness(dags=[flow]) as harness:
         run_id = await harness.start("flow")
         await harness.run_until_done()
 
     assert seen == [(n, f"{run_id}/work", run_id, "work", "flow") for n in (1, 2, 3)]
 
 
-async def test_task_sees_the_event_that_started_its_run() -> None:
+async def test_task_sees_the_event_that_started_its_run(tidemill_harness: MakeHarness) -> None:
     seen = []
 
     @task
@@ -354,14 +362,14 @@ async def test_task_sees_the_event_that_started_its_run() -> None:
             filters: [{exact: {type: order}}]
             parameters: {amount: $.data.amount}
     """
-    async with Harness(dags=[flow], triggers=triggers) as harness:
+    async with tidemill_harness(dags=[flow], triggers=triggers) as harness:
         await harness.send(type="order", id="7", data={"amount": 5})
         await harness.run_until_idle()
 
         assert seen == [("7", {"amount": 5}, {"amount": 5}, 5)]
 
 
-async def test_retry_takes_over_what_was_done_and_does_the_rest_again() -> None:
+async def test_retry_takes_over_what_was_done_and_does_the_rest_again(tidemill_harness: MakeHarness) -> None:
     calls: list[str] = []
     broken = True
 
@@ -381,7 +389,7 @@ async def test_retry_takes_over_what_was_done_and_does_the_rest_again() -> None:
     def flow(x: int) -> Any:
         return second(first())
 
-    async with Harness(dags=[flow]) as harness:
+    async with tidemill_harness(dags=[flow]) as harness:
         failed = await harness.start("flow", x=3)
         await harness.run_until_idle()
         broken = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,12 @@ from tidemill.clock import SystemClock
 from tidemill.engine.backlog import Backlog
 from tidemill.events.event import Event
 from tidemill.storage.contract import Append, NewRun, RouteBatch, Store
-from tidemill.storage.sqlite import open_store
+from tidemill.testing.databases import open_own
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(tmp_path / "tidemill.db", clock=SystemClock())
+async def store(tmp_path: Path, tidemill_database_url: str | None) -> AsyncIterator[Store]:
+    opened = await open_own(tmp_path / "tidemill.db", tidemill_database_url, clock=SystemClock())
     yield opened
     await opened.close()
 
@@ -76,6 +77,19 @@ async def test_backlog_yields_runs_handed_over_after_a_reading(store: Store) -> 
     backlog.add(await _route(store, 3, 4))
 
     assert await _take_all(backlog) == ["run-003", "run-004"]
+
+
+async def test_backlog_yields_a_run_of_an_older_event_that_started_later(store: Store) -> None:
+    backlog = Backlog(store.runs, store.shards)
+    await _route(store, 1, 4)
+    await backlog.look_back()
+    await _take_all(backlog)
+    late = replace(_run(2), run_id="run-002-late")  # its event waited in admission
+    await store.runs.route(RouteBatch(expected=4, cursor=4, runs=[late]))
+
+    backlog.add([late])
+
+    assert await _take_all(backlog) == ["run-002-late"]
 
 
 @pytest.mark.parametrize("forget_first", [True, False], ids=["before", "after"])

@@ -6,11 +6,12 @@ import asyncio
 import threading
 from typing import Any
 
+import pytest
 from tests.unit.engine.checks import check_store
 
 from tidemill import dag, task
 from tidemill.testing.faults import FailCommits
-from tidemill.testing.harness import Harness
+from tidemill.testing.harness import MakeHarness
 
 
 @task
@@ -28,13 +29,13 @@ async def fail(*after: Any) -> None:
     raise ValueError
 
 
-async def test_running_run_is_cancelled_with_everything_in_it() -> None:
+async def test_running_run_is_cancelled_with_everything_in_it(tidemill_harness: MakeHarness) -> None:
     @dag
     def work() -> Any:
         done = quick()
         return [hang(done), quick.override(task_id="below")(hang.override(task_id="other")(done)), fail()]
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         run_id = await harness.start("work")
         await harness.run_until_idle(attempts=False)
         await harness.cancel(run_id)
@@ -55,7 +56,9 @@ async def test_running_run_is_cancelled_with_everything_in_it() -> None:
         await check_store(harness, ended=1)
 
 
-async def test_queued_run_is_cancelled_before_it_begins_and_takes_nobodys_turn() -> None:
+async def test_queued_run_is_cancelled_before_it_begins_and_takes_nobodys_turn(
+    tidemill_harness: MakeHarness,
+) -> None:
     begun = []
     gate = asyncio.Event()
 
@@ -68,7 +71,7 @@ async def test_queued_run_is_cancelled_before_it_begins_and_takes_nobodys_turn()
     def work(number: int) -> Any:
         return step(number)
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         runs = [await harness.start("work", number=number) for number in range(4)]
         await harness.run_until_idle(attempts=False)
         first = begun[0]
@@ -84,7 +87,10 @@ async def test_queued_run_is_cancelled_before_it_begins_and_takes_nobodys_turn()
         await check_store(harness, ended=4)
 
 
-async def test_run_that_is_cancelled_before_the_engine_knows_of_it_never_begins() -> None:
+@pytest.mark.parametrize("turns", range(12))
+async def test_run_that_is_cancelled_before_the_engine_knows_of_it_never_begins(
+    tidemill_harness: MakeHarness, turns: int
+) -> None:
     begun = []
 
     @task
@@ -95,25 +101,23 @@ async def test_run_that_is_cancelled_before_the_engine_knows_of_it_never_begins(
     def work(number: int) -> Any:
         return step(number)
 
-    for turns in range(12):
-        begun.clear()
-        async with Harness(dags=[work]) as harness:
-            run_id = await harness.start("work", number=1)
-            asked = asyncio.ensure_future(harness.cancel(run_id))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            await asked
-            other = await harness.start("work", number=2)
-            await harness.run_until_idle()
+    async with tidemill_harness(dags=[work]) as harness:
+        run_id = await harness.start("work", number=1)
+        asked = asyncio.ensure_future(harness.cancel(run_id))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asked
+        other = await harness.start("work", number=2)
+        await harness.run_until_idle()
 
-            run = await harness.run(run_id)
-            assert run.state in ("cancelled", "succeeded")
-            assert begun.count(1) == (run.tasks["step"].attempts if run.state == "succeeded" else 0)
-            assert (await harness.run(other)).state == "succeeded"
-            await check_store(harness, ended=2)
+        run = await harness.run(run_id)
+        assert run.state in ("cancelled", "succeeded")
+        assert begun.count(1) == (run.tasks["step"].attempts if run.state == "succeeded" else 0)
+        assert (await harness.run(other)).state == "succeeded"
+        await check_store(harness, ended=2)
 
 
-async def test_queued_run_of_a_version_nobody_has_is_cancelled_too() -> None:
+async def test_queued_run_of_a_version_nobody_has_is_cancelled_too(tidemill_harness: MakeHarness) -> None:
     gate = asyncio.Event()
 
     @task
@@ -128,7 +132,7 @@ async def test_queued_run_of_a_version_nobody_has_is_cancelled_too() -> None:
     def changed() -> Any:
         return step.override(task_id="other")()
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         runs = [await harness.start("work") for _ in range(2)]
         await harness.run_until_idle(attempts=False)
         (queued,) = [run for run in runs if (await harness.run(run)).state == "queued"]
@@ -140,12 +144,12 @@ async def test_queued_run_of_a_version_nobody_has_is_cancelled_too() -> None:
         await check_store(harness, ended=2)
 
 
-async def test_cancelling_what_has_ended_or_never_was_changes_nothing() -> None:
+async def test_cancelling_what_has_ended_or_never_was_changes_nothing(tidemill_harness: MakeHarness) -> None:
     @dag
     def work() -> Any:
         return quick()
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         run_id = await harness.start("work")
         await harness.run_until_idle()
         await harness.cancel(run_id)
@@ -157,12 +161,12 @@ async def test_cancelling_what_has_ended_or_never_was_changes_nothing() -> None:
         await check_store(harness, ended=1)
 
 
-async def test_cancelling_twice_ends_the_run_once() -> None:
+async def test_cancelling_twice_ends_the_run_once(tidemill_harness: MakeHarness) -> None:
     @dag
     def work() -> Any:
         return hang()
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         run_id = await harness.start("work")
         await harness.run_until_idle(attempts=False)
         await asyncio.gather(*(harness.cancel(run_id) for _ in range(5)))
@@ -172,7 +176,9 @@ async def test_cancelling_twice_ends_the_run_once() -> None:
         await check_store(harness, ended=1)
 
 
-async def test_cancelled_run_waits_for_a_task_that_does_not_stop_at_once() -> None:
+async def test_cancelled_run_waits_for_a_task_that_does_not_stop_at_once(
+    tidemill_harness: MakeHarness,
+) -> None:
     go_on = asyncio.Event()
 
     @task
@@ -187,7 +193,7 @@ async def test_cancelled_run_waits_for_a_task_that_does_not_stop_at_once() -> No
     def work() -> Any:
         return quick(stubborn())
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         run_id = await harness.start("work")
         await harness.run_until_idle(attempts=False)
         await harness.cancel(run_id)
@@ -201,7 +207,7 @@ async def test_cancelled_run_waits_for_a_task_that_does_not_stop_at_once() -> No
         assert run.result("stubborn") == 7
 
 
-async def test_cancelling_a_plain_function_frees_its_slot() -> None:
+async def test_cancelling_a_plain_function_frees_its_slot(tidemill_harness: MakeHarness) -> None:
     go_on, calls = threading.Event(), []
 
     @task
@@ -213,7 +219,7 @@ async def test_cancelling_a_plain_function_frees_its_slot() -> None:
     def work() -> Any:
         return block()
 
-    async with Harness(dags=[work], thread_workers=2) as harness:
+    async with tidemill_harness(dags=[work], thread_workers=2) as harness:
         runs = [await harness.start("work") for _ in range(2)]
         await harness.run_until_idle(attempts=False)
         for run in runs:
@@ -227,29 +233,35 @@ async def test_cancelling_a_plain_function_frees_its_slot() -> None:
         assert (await harness.run(again)).state == "succeeded"
 
 
-async def test_cancel_request_survives_a_crash_before_it_is_carried_out() -> None:
+# The request itself is a statement too; its answer is the second one.
+@pytest.mark.parametrize(
+    ("point", "n"), [("record.before_commit", 1), ("record.after_commit", 1), ("statement.before_commit", 2)]
+)
+async def test_cancel_request_survives_a_crash_before_it_is_carried_out(
+    tidemill_harness: MakeHarness, point: str, n: int
+) -> None:
     @dag
     def work() -> Any:
         return hang()
 
-    # The request itself is a statement too; its answer is the second one.
-    for point, n in (("record.before_commit", 1), ("record.after_commit", 1), ("statement.before_commit", 2)):
-        async with Harness(dags=[work]) as harness:
-            run_id = await harness.start("work")
-            await harness.run_until_idle(attempts=False)
-            harness.crash_at(point, n)
-            await harness.cancel(run_id)
-            await harness.run_until_idle()
-            assert not harness.is_running
-            await harness.restart()
-            await harness.run_until_idle()
+    async with tidemill_harness(dags=[work]) as harness:
+        run_id = await harness.start("work")
+        await harness.run_until_idle(attempts=False)
+        harness.crash_at(point, n)
+        await harness.cancel(run_id)
+        await harness.run_until_idle()
+        assert not harness.is_running
+        await harness.restart()
+        await harness.run_until_idle()
 
-            assert (await harness.run(run_id)).state == "cancelled"
-            assert await harness.store.runs.requests() == []
-            await check_store(harness, ended=1)
+        assert (await harness.run(run_id)).state == "cancelled"
+        assert await harness.store.runs.requests() == []
+        await check_store(harness, ended=1)
 
 
-async def test_attempt_that_is_cancelled_while_its_start_is_on_its_way_to_the_disk_never_begins() -> None:
+async def test_attempt_that_is_cancelled_while_its_start_is_on_its_way_to_the_disk_never_begins(
+    tidemill_harness: MakeHarness,
+) -> None:
     calls = []
 
     @task
@@ -260,7 +272,7 @@ async def test_attempt_that_is_cancelled_while_its_start_is_on_its_way_to_the_di
     def work() -> Any:
         return step()
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         harness.faults.append(FailCommits("record.before_commit", 2))
         run_id = await harness.start("work")
         await harness.run_until_idle()

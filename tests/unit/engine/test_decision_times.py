@@ -13,9 +13,9 @@ from tidemill.executors.loop import LoopExecutor
 from tidemill.project.load import load
 from tidemill.settings import Settings
 from tidemill.storage.contract import Append, NewRun, RouteBatch, RunSummary
-from tidemill.storage.sqlite import open_store
 from tidemill.telemetry.metrics import Metrics
 from tidemill.testing.clock import ManualClock
+from tidemill.testing.databases import open_own
 
 _WORKFLOW = """
 from tidemill import dag, task
@@ -31,12 +31,12 @@ _READING_SECONDS = 10
 
 
 async def test_engine_dates_decisions_after_the_reading_that_came_before_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tidemill_database_url: str | None
 ) -> None:
     (tmp_path / "workflows").mkdir()
     (tmp_path / "workflows" / "orders.py").write_text(_WORKFLOW, "utf-8")
     clock, dags = ManualClock(), load(tmp_path).dags
-    store = await open_store(tmp_path / "tidemill.db", clock=clock)
+    store = await open_own(tmp_path / "tidemill.db", tidemill_database_url, clock=clock)
     run = NewRun(
         run_id="run-1",
         dag="orders",

@@ -12,7 +12,7 @@ from tests.unit.engine.checks import check_store
 from tidemill import Context, dag, task
 from tidemill.errors import StoreUnavailable
 from tidemill.testing.faults import CrashAt, FailCommits, LoseAnswers
-from tidemill.testing.harness import Harness, HarnessError
+from tidemill.testing.harness import Harness, HarnessError, MakeHarness
 
 
 class Ledger:
@@ -75,11 +75,11 @@ async def send(harness: Harness, count: int = 4) -> None:
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("skip", [0, 1, 4])
 async def test_commit_that_fails_is_handed_in_again_until_it_is_on_disk(
-    kind: str, times: int, skip: int
+    kind: str, times: int, skip: int, tidemill_harness: MakeHarness
 ) -> None:
     ledger = Ledger()
 
-    async with Harness(dags=[ledger.dag], triggers=TRIGGERS) as harness:
+    async with tidemill_harness(dags=[ledger.dag], triggers=TRIGGERS) as harness:
         fault = FailCommits(f"{kind}.before_commit", times, skip=0 if kind == "route" else skip)
         harness.faults.append(fault)
         await send(harness)
@@ -94,10 +94,12 @@ async def test_commit_that_fails_is_handed_in_again_until_it_is_on_disk(
 @pytest.mark.parametrize("kind", ["record", "route"])
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("skip", [0, 1, 4])
-async def test_lost_answer_of_a_commit_loses_and_doubles_nothing(kind: str, times: int, skip: int) -> None:
+async def test_lost_answer_of_a_commit_loses_and_doubles_nothing(
+    kind: str, times: int, skip: int, tidemill_harness: MakeHarness
+) -> None:
     ledger = Ledger()
 
-    async with Harness(dags=[ledger.dag], triggers=TRIGGERS) as harness:
+    async with tidemill_harness(dags=[ledger.dag], triggers=TRIGGERS) as harness:
         fault = LoseAnswers(kind, times, skip=skip if kind == "record" else 0)
         harness.faults.append(fault)
         await send(harness)
@@ -108,10 +110,10 @@ async def test_lost_answer_of_a_commit_loses_and_doubles_nothing(kind: str, time
         await check_store(harness, ended=4)
 
 
-async def test_nothing_is_acted_on_while_it_cannot_be_written() -> None:
+async def test_nothing_is_acted_on_while_it_cannot_be_written(tidemill_harness: MakeHarness) -> None:
     ledger = Ledger()
 
-    async with Harness(dags=[ledger.dag], triggers=TRIGGERS) as harness:
+    async with tidemill_harness(dags=[ledger.dag], triggers=TRIGGERS) as harness:
         fault = FailCommits("record.before_commit", 10**6)
         harness.faults.append(fault)
         await send(harness)
@@ -135,11 +137,13 @@ POINTS = [
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_death_at_any_commit_loses_and_doubles_nothing(point: str) -> None:
+async def test_death_at_any_commit_loses_and_doubles_nothing(
+    point: str, tidemill_harness: MakeHarness
+) -> None:
     ledger = Ledger()
     name, _, count = point.partition(":")
 
-    async with Harness(dags=[ledger.dag], triggers=TRIGGERS) as harness:
+    async with tidemill_harness(dags=[ledger.dag], triggers=TRIGGERS) as harness:
         harness.crash_at(name, int(count))
         with contextlib.suppress(HarnessError):
             await send(harness, 3)
@@ -161,10 +165,12 @@ async def test_death_at_any_commit_loses_and_doubles_nothing(point: str) -> None
 @pytest.mark.parametrize(
     "point", ["statement.before_commit", "statement.after_commit", "record.before_commit"]
 )
-async def test_death_while_starting_loses_and_doubles_nothing(point: str) -> None:
+async def test_death_while_starting_loses_and_doubles_nothing(
+    point: str, tidemill_harness: MakeHarness
+) -> None:
     ledger = Ledger()
 
-    async with Harness(dags=[ledger.dag], triggers=TRIGGERS) as harness:
+    async with tidemill_harness(dags=[ledger.dag], triggers=TRIGGERS) as harness:
         await send(harness)
         harness.crash_at("record.after_commit", 2)
         await harness.run_until_idle()
@@ -180,10 +186,12 @@ async def test_death_while_starting_loses_and_doubles_nothing(point: str) -> Non
 
 
 @pytest.mark.parametrize("steps", range(0, 30, 3))
-async def test_killed_again_and_again_every_run_still_ends_once(steps: int) -> None:
+async def test_killed_again_and_again_every_run_still_ends_once(
+    steps: int, tidemill_harness: MakeHarness
+) -> None:
     ledger = Ledger()
 
-    async with Harness(dags=[ledger.dag], triggers=TRIGGERS, max_recoveries=100) as harness:
+    async with tidemill_harness(dags=[ledger.dag], triggers=TRIGGERS, max_recoveries=100) as harness:
         await send(harness)
         for death in range(4):
             harness.crash_at(
@@ -200,7 +208,9 @@ async def test_killed_again_and_again_every_run_still_ends_once(steps: int) -> N
         await check_store(harness, ended=4)
 
 
-async def test_run_that_kills_the_process_is_quarantined_and_the_rest_goes_on() -> None:
+async def test_run_that_kills_the_process_is_quarantined_and_the_rest_goes_on(
+    tidemill_harness: MakeHarness,
+) -> None:
     ran = []
 
     @task
@@ -215,7 +225,7 @@ async def test_run_that_kills_the_process_is_quarantined_and_the_rest_goes_on() 
     def fine() -> Any:
         return step("fine")
 
-    async with Harness(dags=[killer, fine], max_recoveries=2) as harness:
+    async with tidemill_harness(dags=[killer, fine], max_recoveries=2) as harness:
         harness.crash_at("record.after_commit")
         suspect = await harness.start("killer")
         for deaths in range(1, 4):  # dies as soon as the start of the attempt is on disk

@@ -14,7 +14,7 @@ from tests.unit.engine.checks import check_store
 from tidemill import dag, task
 from tidemill.engine import backlog
 from tidemill.storage import runs as stored_runs
-from tidemill.testing.harness import Harness
+from tidemill.testing.harness import MakeHarness
 
 
 class Gauge:
@@ -41,7 +41,7 @@ class Gauge:
         self.inside[name] -= 1
 
 
-async def test_tasks_that_may_run_at_once_do_coroutines() -> None:
+async def test_tasks_that_may_run_at_once_do_coroutines(tidemill_harness: MakeHarness) -> None:
     meeting = asyncio.Barrier(100)
 
     @task
@@ -52,14 +52,14 @@ async def test_tasks_that_may_run_at_once_do_coroutines() -> None:
     def work() -> Any:
         return [meet.override(task_id=f"t{n}")() for n in range(100)]
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         run_id = await harness.start("work")
         await harness.run_until_idle()
 
         assert (await harness.run(run_id)).state == "succeeded"
 
 
-async def test_tasks_that_may_run_at_once_do_threads() -> None:
+async def test_tasks_that_may_run_at_once_do_threads(tidemill_harness: MakeHarness) -> None:
     meeting = threading.Barrier(8, timeout=10)
 
     @task
@@ -70,7 +70,7 @@ async def test_tasks_that_may_run_at_once_do_threads() -> None:
     def work() -> Any:
         return [meet.override(task_id=f"t{n}")() for n in range(8)]
 
-    async with Harness(dags=[work], thread_workers=8) as harness:
+    async with tidemill_harness(dags=[work], thread_workers=8) as harness:
         run_id = await harness.start("work")
         await harness.run_until_idle()
 
@@ -78,7 +78,9 @@ async def test_tasks_that_may_run_at_once_do_threads() -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 16])
-async def test_attempts_never_exceed_max_running_tasks_and_reach_it(limit: int) -> None:
+async def test_attempts_never_exceed_max_running_tasks_and_reach_it(
+    limit: int, tidemill_harness: MakeHarness
+) -> None:
     gauge = Gauge()
 
     @task(retries=1, retry_delay=0)
@@ -93,7 +95,7 @@ async def test_attempts_never_exceed_max_running_tasks_and_reach_it(limit: int) 
     def work() -> Any:
         return [step.override(task_id=f"t{n}")(not n % 3) for n in range(12)]
 
-    async with Harness(dags=[work], max_running_tasks=limit) as harness:
+    async with tidemill_harness(dags=[work], max_running_tasks=limit) as harness:
         for _ in range(4):
             await harness.start("work")
         await harness.run_until_done()
@@ -102,7 +104,7 @@ async def test_attempts_never_exceed_max_running_tasks_and_reach_it(limit: int) 
         await check_store(harness, ended=4)
 
 
-async def test_threads_never_exceed_their_number() -> None:
+async def test_threads_never_exceed_their_number(tidemill_harness: MakeHarness) -> None:
     gauge, lock = Gauge(), threading.Lock()
 
     @task
@@ -116,7 +118,7 @@ async def test_threads_never_exceed_their_number() -> None:
     def work() -> Any:
         return [step.override(task_id=f"t{n}")() for n in range(40)]
 
-    async with Harness(dags=[work], thread_workers=3) as harness:
+    async with tidemill_harness(dags=[work], thread_workers=3) as harness:
         await harness.start("work")
         await harness.run_until_idle()
 
@@ -124,7 +126,9 @@ async def test_threads_never_exceed_their_number() -> None:
         await check_store(harness, ended=1)
 
 
-async def test_tasks_of_one_run_never_exceed_max_active_tasks_and_reach_it() -> None:
+async def test_tasks_of_one_run_never_exceed_max_active_tasks_and_reach_it(
+    tidemill_harness: MakeHarness,
+) -> None:
     gauge = Gauge()
 
     @task(retries=1, retry_delay=0)
@@ -140,7 +144,7 @@ async def test_tasks_of_one_run_never_exceed_max_active_tasks_and_reach_it() -> 
         first = [step.override(task_id=f"t{n}")(run, n == 3) for n in range(6)]
         return [step.override(task_id=f"u{n}", depends_on=first[n])(run, False) for n in range(3)]
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         for run in ("a", "b", "c"):
             await harness.start("work", run=run)
         await harness.run_until_done()
@@ -150,7 +154,9 @@ async def test_tasks_of_one_run_never_exceed_max_active_tasks_and_reach_it() -> 
 
 
 @pytest.mark.parametrize("limit", [1, 4])
-async def test_runs_never_exceed_max_active_runs_and_start_in_order(limit: int) -> None:
+async def test_runs_never_exceed_max_active_runs_and_start_in_order(
+    limit: int, tidemill_harness: MakeHarness
+) -> None:
     gauge = Gauge()
 
     @task
@@ -167,7 +173,7 @@ async def test_runs_never_exceed_max_active_runs_and_start_in_order(limit: int) 
     def work(number: int) -> Any:
         return end(begin(number))
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         for number in range(20):
             harness.clock.advance(0.001)
             await harness.start("work", number=number)
@@ -178,7 +184,7 @@ async def test_runs_never_exceed_max_active_runs_and_start_in_order(limit: int) 
         await check_store(harness, ended=20)
 
 
-async def test_live_runs_never_exceed_max_live_runs_and_no_dag_starves() -> None:
+async def test_live_runs_never_exceed_max_live_runs_and_no_dag_starves(tidemill_harness: MakeHarness) -> None:
     gauge, gate = Gauge(), asyncio.Event()
 
     @task
@@ -195,7 +201,7 @@ async def test_live_runs_never_exceed_max_live_runs_and_no_dag_starves() -> None
 
         return work
 
-    async with Harness(dags=[make("many"), make("few")], max_live_runs=2) as harness:
+    async with tidemill_harness(dags=[make("many"), make("few")], max_live_runs=2) as harness:
         for _ in range(30):
             await harness.start("many")
         for _ in range(3):
@@ -209,7 +215,7 @@ async def test_live_runs_never_exceed_max_live_runs_and_no_dag_starves() -> None
         await check_store(harness, ended=33)
 
 
-async def test_tasks_start_in_the_order_in_which_they_became_ready() -> None:
+async def test_tasks_start_in_the_order_in_which_they_became_ready(tidemill_harness: MakeHarness) -> None:
     order = []
 
     @task
@@ -223,7 +229,7 @@ async def test_tasks_start_in_the_order_in_which_they_became_ready() -> None:
         below_b = step.override(task_id="below_b")("below b", run, b)
         return step.override(task_id="below_a")("below a", run, a), below_b
 
-    async with Harness(dags=[work], max_running_tasks=1) as harness:
+    async with tidemill_harness(dags=[work], max_running_tasks=1) as harness:
         await harness.start("work", run="1")
         await harness.run_until_idle()
 
@@ -247,7 +253,7 @@ def bounds(monkeypatch: pytest.MonkeyPatch) -> Patch:
 
 @pytest.mark.parametrize(("held", "page", "handed"), [(3, 2, 1000), (1000, 2, 5), (1, 1, 1), (4, 1000, 7)])
 async def test_backlog_beyond_memory_starts_every_run_exactly_once(
-    bounds: Patch, held: int, page: int, handed: int
+    bounds: Patch, held: int, page: int, handed: int, tidemill_harness: MakeHarness
 ) -> None:
     bounds(held, page, handed)
     begun: Counter[str] = Counter()
@@ -264,7 +270,7 @@ async def test_backlog_beyond_memory_starts_every_run_exactly_once(
         return work
 
     dags = [make("one", 1), make("three", 3)]
-    async with Harness(dags=dags) as harness:
+    async with tidemill_harness(dags=dags) as harness:
         for number in range(60):
             await harness.start("one" if number % 2 else "three", number=number)
             if number % 20 == 19:
@@ -275,7 +281,9 @@ async def test_backlog_beyond_memory_starts_every_run_exactly_once(
         await check_store(harness, ended=60)
 
 
-async def test_backlog_found_at_the_start_begins_once_beside_what_is_handed_over(bounds: Patch) -> None:
+async def test_backlog_found_at_the_start_begins_once_beside_what_is_handed_over(
+    bounds: Patch, tidemill_harness: MakeHarness
+) -> None:
     bounds(3, 2, 5)
     gate = asyncio.Event()
     begun: Counter[int] = Counter()
@@ -289,7 +297,7 @@ async def test_backlog_found_at_the_start_begins_once_beside_what_is_handed_over
     def work(number: int) -> Any:
         return step(number)
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         for number in range(20):
             await harness.start("work", number=number)
         await harness.run_until_idle(attempts=False)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import asyncpg
 import pytest
 from tests.unit.engine.checks import check_store
 
 from tidemill import Context, dag, task
 from tidemill.errors import StorageError
 from tidemill.storage.contract import Recorded
-from tidemill.testing.harness import Harness
+from tidemill.testing.harness import MakeHarness
 
 
 def write(root: Path, name: str, text: str) -> None:
@@ -55,12 +57,14 @@ VERSION_2 = """
 """
 
 
-async def test_run_ends_on_the_version_it_began_with_or_was_queued_for(tmp_path: Path) -> None:
+async def test_run_ends_on_the_version_it_began_with_or_was_queued_for(
+    tmp_path: Path, tidemill_harness: MakeHarness
+) -> None:
     write(tmp_path, "_words.py", "")
     write(tmp_path, "flow.py", VERSION_1)
     write(tmp_path, "words.py", "GREETING = 'hello'")
 
-    async with Harness(root=tmp_path) as harness:
+    async with tidemill_harness(root=tmp_path) as harness:
         begun, queued = [await harness.start("work") for _ in range(2)]
         await harness.run_until_idle()
         write(tmp_path, "flow.py", VERSION_2)
@@ -77,11 +81,13 @@ async def test_run_ends_on_the_version_it_began_with_or_was_queued_for(tmp_path:
         await check_store(harness, ended=3)
 
 
-async def test_run_whose_source_cannot_be_had_fails_with_the_reason_and_others_go_on(tmp_path: Path) -> None:
+async def test_run_whose_source_cannot_be_had_fails_with_the_reason_and_others_go_on(
+    tmp_path: Path, tidemill_harness: MakeHarness
+) -> None:
     write(tmp_path, "flow.py", VERSION_1)
     write(tmp_path, "words.py", "GREETING = 'hello'")
 
-    async with Harness(root=tmp_path) as harness:
+    async with tidemill_harness(root=tmp_path) as harness:
         begun, queued = [await harness.start("work") for _ in range(2)]
         await harness.run_until_idle()
         write(tmp_path, "flow.py", VERSION_2)
@@ -103,7 +109,7 @@ async def test_run_whose_source_cannot_be_had_fails_with_the_reason_and_others_g
         await check_store(harness, ended=3)
 
 
-async def test_run_whose_version_was_never_kept_fails_with_the_reason() -> None:
+async def test_run_whose_version_was_never_kept_fails_with_the_reason(tidemill_harness: MakeHarness) -> None:
     @task
     async def hang(name: str) -> None:
         await asyncio.Event().wait()
@@ -116,7 +122,7 @@ async def test_run_whose_version_was_never_kept_fails_with_the_reason() -> None:
     def changed() -> Any:
         return hang.override(task_id="other")("b")
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         run_id = await harness.start("work")
         await harness.run_until_idle(attempts=False)
         await harness.restart(dags=[changed])
@@ -128,7 +134,7 @@ async def test_run_whose_version_was_never_kept_fails_with_the_reason() -> None:
         await check_store(harness, ended=1)
 
 
-async def test_tasks_of_a_recovered_run_go_on_where_they_were() -> None:
+async def test_tasks_of_a_recovered_run_go_on_where_they_were(tidemill_harness: MakeHarness) -> None:
     calls: list[tuple[str, int]] = []
     hanging = True
 
@@ -148,7 +154,7 @@ async def test_tasks_of_a_recovered_run_go_on_where_they_were() -> None:
         failing = step.override(task_id="failing", depends_on=[done])(how="fail")
         return step.override(task_id="last", depends_on=[hung, failing])(how="ok")
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         run_id = await harness.start("work")
         await harness.advance(10)
         assert sorted(calls) == [("done", 1), ("failing", 1), ("hung", 1)]
@@ -165,7 +171,7 @@ async def test_tasks_of_a_recovered_run_go_on_where_they_were() -> None:
         await check_store(harness, ended=1)
 
 
-async def test_retry_that_became_due_while_nothing_ran_begins_at_once() -> None:
+async def test_retry_that_became_due_while_nothing_ran_begins_at_once(tidemill_harness: MakeHarness) -> None:
     calls = []
 
     @task(retries=1, retry_delay=100)
@@ -178,7 +184,7 @@ async def test_retry_that_became_due_while_nothing_ran_begins_at_once() -> None:
     def work() -> Any:
         return flaky()
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         await harness.start("work")
         await harness.run_until_idle()
         await harness.kill()
@@ -225,20 +231,30 @@ DAMAGE = {
 }
 
 
+async def tamper(file: Path, url: str | None, statement: str) -> None:
+    if url is None:
+        with contextlib.closing(sqlite3.connect(file)) as database, database:
+            database.execute(statement)
+        return
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement.replace("AS BLOB", "AS BYTEA"))
+    await connection.close()
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 async def test_run_whose_history_was_tampered_with_is_abandoned_and_the_stage_goes_on(
-    damage: str, caplog: pytest.LogCaptureFixture
+    damage: str,
+    caplog: pytest.LogCaptureFixture,
+    tidemill_harness: MakeHarness,
+    tidemill_database_url: str | None,
 ) -> None:
-    async with Harness(dags=[tampered]) as harness:
+    async with tidemill_harness(dags=[tampered]) as harness:
         await harness.start("tampered")
         await harness.run_until_idle()
         await harness.start("tampered")
         await harness.run_until_idle()
-        path = harness.database
         await harness.kill()
-        with sqlite3.connect(path) as connection:
-            connection.execute(DAMAGE[damage])
-        connection.close()
+        await tamper(harness.database, tidemill_database_url, DAMAGE[damage])
         await harness.restart()
         await harness.run_until_done()
 
@@ -248,8 +264,8 @@ async def test_run_whose_history_was_tampered_with_is_abandoned_and_the_stage_go
         assert [record.message for record in caplog.records].count("run.abandoned") == 1
 
 
-async def test_second_writer_ends_the_stage_and_is_not_passed_over() -> None:
-    async with Harness(dags=[tampered]) as harness:
+async def test_second_writer_ends_the_stage_and_is_not_passed_over(tidemill_harness: MakeHarness) -> None:
+    async with tidemill_harness(dags=[tampered]) as harness:
         run_id = await harness.start("tampered")
         await harness.run_until_idle()
         await harness.store.runs.record(
@@ -260,7 +276,7 @@ async def test_second_writer_ends_the_stage_and_is_not_passed_over() -> None:
             await harness.advance(120)
 
 
-async def test_stop_lets_attempts_end_starts_nothing_and_loses_nothing() -> None:
+async def test_stop_lets_attempts_end_starts_nothing_and_loses_nothing(tidemill_harness: MakeHarness) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
     calls = []
 
@@ -280,7 +296,7 @@ async def test_stop_lets_attempts_end_starts_nothing_and_loses_nothing() -> None
     def work() -> Any:
         return after(slow())
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         run_id = await harness.start("work")
         await harness.run_until_idle(attempts=False)
         stopping = asyncio.ensure_future(harness.stop())
@@ -299,7 +315,9 @@ async def test_stop_lets_attempts_end_starts_nothing_and_loses_nothing() -> None
         await check_store(harness, ended=1)
 
 
-async def test_attempts_cut_off_after_a_drain_in_vain_are_lost_and_not_cancelled() -> None:
+async def test_attempts_cut_off_after_a_drain_in_vain_are_lost_and_not_cancelled(
+    tidemill_harness: MakeHarness,
+) -> None:
     hanging = True
 
     @task
@@ -316,7 +334,7 @@ async def test_attempts_cut_off_after_a_drain_in_vain_are_lost_and_not_cancelled
     def work() -> Any:
         return after(slow())
 
-    async with Harness(dags=[work]) as harness:
+    async with tidemill_harness(dags=[work]) as harness:
         run_id = await harness.start("work")
         await harness.run_until_idle(attempts=False)
         await harness.stop(drain_seconds=0)

@@ -16,7 +16,7 @@ from tidemill.dag.declaration import DagDefinition
 from tidemill.errors import StoreUnavailable
 from tidemill.runs.records import TaskSucceeded
 from tidemill.testing.faults import FailCommits, LoseAnswers
-from tidemill.testing.harness import Harness, HarnessError
+from tidemill.testing.harness import Harness, HarnessError, MakeHarness
 
 
 class World:
@@ -111,11 +111,11 @@ async def act(harness: Harness, world: World) -> None:
 
 
 @pytest.mark.parametrize("seed", range(25))
-async def test_any_life_ends_with_every_run_ended_once(seed: int) -> None:
+async def test_any_life_ends_with_every_run_ended_once(seed: int, tidemill_harness: MakeHarness) -> None:
     world = World(seed)
     dags = [world.make_dag("one"), world.make_dag("two")]
 
-    async with Harness(dags=dags, seed=seed, max_recoveries=1000, max_running_tasks=4) as harness:
+    async with tidemill_harness(dags=dags, seed=seed, max_recoveries=1000, max_running_tasks=4) as harness:
         for _ in range(30):
             await act(harness, world)
         world.calm = True

@@ -6,7 +6,7 @@ A stopped attempt is reported at once; its thread goes on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from tidemill.executors.remote.capacity import Machine
 from tidemill.executors.remote.cluster import Call, Submitted
@@ -23,6 +23,7 @@ class InlineCluster:
 
     sets_environment = True
     stop_seconds = 0.0
+    lanes = 0
 
     def __init__(self, name: str, *, workers: int = 4, machine: Machine | None = None) -> None:
         self.name = name
@@ -31,6 +32,9 @@ class InlineCluster:
 
     async def connect(self) -> None:
         """It is here."""
+
+    def watch(self, lost: Callable[[], None]) -> None:
+        """It is never lost."""
 
     async def reach(self) -> None:
         """It is here."""
@@ -42,7 +46,12 @@ class InlineCluster:
         return [self._machine or Machine("here", cpu=_HUGE, memory=_HUGE, gpu=_HUGE, custom=_Endless())]
 
     def submit(self, call: Call, machines: Sequence[Machine]) -> Submitted:
-        return _Single(asyncio.wrap_future(self._threads.submit(lambda: perform(call.request))))
+        loop, on_start = asyncio.get_running_loop(), call.on_start
+        tell = None if on_start is None else lambda: loop.call_soon_threadsafe(on_start)
+        return _Single(asyncio.wrap_future(self._threads.submit(lambda: perform(call.request, tell))))
+
+    def submit_pack(self, request: bytes, lane: int) -> Submitted:
+        raise NotImplementedError("there are no warm workers")
 
     async def close(self) -> None:
         self._threads.close()

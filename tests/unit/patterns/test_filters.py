@@ -67,7 +67,10 @@ def test_filter_that_states_nothing_is_no_filter(nothing: Any) -> None:
     [
         ("exact", "", "list of filter objects"),
         ([1], "/0", "must be an object"),
-        ([{"sql": "type = 'x'"}], "/0/sql", "dialect 'sql' is not supported"),
+        ([{"sql": "type = "}], "/0/sql", "column 8: a value was expected, not the end"),
+        ([{"sql": 5}], "/0/sql", "non-empty string"),
+        ([{"any": [{"not": {"sql": "NOSUCH(id)"}}]}], "/0/any/0/not/sql", "there is no function NOSUCH"),
+        ([{"sql": "TRUE", "exact": {"id": "1"}}], "/0", "one dialect"),
         ([{"exact": {"type": "a"}, "prefix": {"type": "a"}}], "/0", "one dialect"),
         ([{"exact": {"type": 5}}], "/0/exact/type", "non-empty string"),
         ([{"exact": {"type": ""}}], "/0/exact/type", "non-empty string"),

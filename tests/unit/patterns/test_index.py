@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tidemill.events.event import Event
-from tidemill.patterns import Index, Rule, combine, compile_filters, compile_pattern
+from tidemill.patterns import Index, Rule, combine, compile_cel, compile_filters, compile_pattern, compile_sql
 
 
 def event(**given: Any) -> Event:
@@ -92,7 +92,9 @@ def test_index_checks_everything_the_lookup_did_not_prove() -> None:
         "both": compile_filters(
             [{"any": [{"all": [{"exact": {"type": "a"}}, {"suffix": {"source": "x"}}]}]}]
         ),
-        "twice": compile_pattern({"type": ["a"], "$or": [{"type": ["b"]}, {"type": ["c"]}]}),
+        "twice": combine(
+            compile_pattern({"type": ["a"]}), compile_pattern({"$or": [{"type": ["b"]}, {"type": ["c"]}]})
+        ),
         "mixed": compile_pattern({"type": ["a", {"anything-but": "b"}], "source": ["/x"]}),
     }
 
@@ -146,3 +148,109 @@ def test_index_finds_ranges_at_their_ends(value: float) -> None:
     asked = event(data={"x": value})
 
     assert Index(rules).match(asked) == [name for name, rule in rules.items() if rule.matches(asked)]
+
+
+WORDS = [f"{one}{two}{three}" for one in "aB" for two in "bc" for three in "xyZ"]
+OPERATORS: list[Any] = [
+    *WORDS[:4],
+    *[{"prefix": word[:length]} for word in WORDS for length in (1, 2, 3)],
+    *[{"suffix": word[-length:]} for word in WORDS for length in (1, 2, 3)],
+    *[{"equals-ignore-case": word} for word in WORDS],
+    *[{"prefix": {"equals-ignore-case": word[:2]}} for word in WORDS],
+    *[{"suffix": {"equals-ignore-case": word[-2:]}} for word in WORDS],
+    *[{"wildcard": f"*{word}*"} for word in WORDS],
+    *[{"wildcard": f"{word[0]}*{word[1]}*{word[2]}"} for word in WORDS],
+    *[{"wildcard": pattern} for pattern in ("*", "a*", "*y", "abx", "*a*b*", "")],
+    *[{"cidr": f"10.{number}.0.0/{bits}"} for number in range(3) for bits in (8, 15, 16, 31)],
+    *[{"cidr": f"2001:db8::/{bits}"} for bits in (0, 16, 32, 127)],
+    *["10.1.0.1", "::1", {"exactly": "::1"}, {"anything-but": "abx"}, {"anything-but": {"prefix": "a"}}],
+    *[{"numeric": ["=", 2**53 + 2]}, 2**53 + 1, 2**63, True, None, 1, {"exists": True}, {"exists": False}],
+    {"equals-ignore-case": "äß"},
+    {"prefix": {"equals-ignore-case": "ä"}},
+    {"prefix": {"equals-ignore-case": "k"}},
+]
+VALUES: list[Any] = [
+    *WORDS,
+    *[word.swapcase() for word in WORDS],
+    *[
+        "",
+        "a",
+        "--abx--Bcy",
+        "abxBcZ",
+        "a" * 20_000 + "abx" + "c" * 20_000,
+        "a" * 16_383 + "bx",
+        "äSS",
+        "\u212a",
+    ],
+    *["10.0.0.1", "10.1.0.1", "10.1.255.255", "10.01.0.1", "11.0.0.1", "2001:db8::7", "::1", "0:0::1", "::"],
+    *[True, False, 1, 1.0, 0, 2**53 + 1, 2**53 + 2, 2**63, float(2**63), None, {}, [], {"y": 1}],
+    *[["abx", "10.1.0.1"], [{"x": 1}], [["Bcy"]], [None]],
+]
+
+
+@pytest.mark.parametrize("path", ["subject", "data.x", "data.x.y", "exta"])
+def test_index_finds_by_every_operator_what_the_rules_match(path: str) -> None:
+    rules = {str(one): compile_pattern({path: [one]}) for one in OPERATORS}
+    pairs = {
+        f"{one}|{other}": compile_pattern({path: [one, other]})
+        for one, other in zip(OPERATORS, reversed(OPERATORS), strict=True)
+    }
+    index = Index({**rules, **pairs})
+
+    for value in VALUES:
+        asked = asked_at(path, value)
+        if asked is not None:
+            assert index.match(asked) == [
+                name for name, rule in (rules | pairs).items() if rule.matches(asked)
+            ]
+
+
+def asked_at(path: str, value: Any) -> Event | None:
+    match path:
+        case "subject":
+            return event(subject=value) if isinstance(value, str) else None
+        case "data.x":
+            return event(data={"x": value})
+        case "data.x.y":
+            return event(data={"x": [{"y": value}, {"y": "abx"}]})
+        case _:
+            return event(extensions={"exta": value}) if isinstance(value, str | bool | int) else None
+
+
+def test_index_files_what_can_be_filed() -> None:
+    filed = Index(
+        {str(number): compile_pattern({"data": {"x": [one]}}) for number, one in enumerate(OPERATORS)}
+    )
+    residual = Index(
+        {
+            "absent": compile_pattern({"subject": [{"exists": False}]}),
+            "not": compile_filters([{"not": {"exact": {"type": "a"}}}]),
+            "computed": compile_cel("true"),
+            "some of it": compile_sql("LENGTH(id) = 1 AND type = 'a'"),
+        }
+    )
+
+    assert filed.residual == 1  # exists: false
+    assert residual.residual == 3
+
+
+def test_index_of_many_inner_texts_looks_at_what_holds_one() -> None:
+    index = Index({word: compile_pattern({"data": {"x": [{"wildcard": f"*{word}*"}]}}) for word in WORDS})
+
+    assert index.match(event(data={"x": "1abx2Bcy3ab"})) == ["abx", "Bcy"]
+    assert index.match(event(data={"x": "-" * 40_000 + "acZ"})) == ["acZ"]
+    assert index.match(event(data={"x": ["none", "abZ"]})) == ["abZ"]
+
+
+def test_index_takes_rules_of_every_dialect() -> None:
+    index = Index(
+        {
+            "filters": compile_filters([{"sql": "type LIKE 'ord%'"}, {"suffix": {"source": "op"}}]),
+            "pattern": compile_pattern({"data": {"amount": [{"numeric": [">", 4]}]}}),
+            "cesql": compile_sql("type IN ('order', 'x') AND NOT EXISTS subject"),
+            "cel": compile_cel("data.amount * 2 == 10"),
+        }
+    )
+
+    assert index.match(event(data={"amount": 5})) == ["filters", "pattern", "cesql", "cel"]
+    assert index.match(event(type="x", subject="s", data={"amount": 4})) == []

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tidemill.patterns import conjunction, filters, match_line, operators, rule
+from tidemill.patterns import arrays, cel, filters, match_line, operators, pattern, rule
+from tidemill.patterns.cesql import functions
 
 PAGE = (Path(__file__).parents[3] / "docs" / "patterns.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```json (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -52,6 +53,28 @@ def test_limits_on_the_page_are_those_of_the_code() -> None:
     assert [int(value.replace(",", "")) for value in rows.values()] == [
         rule.MAX_DEPTH,
         rule.MAX_LEAVES,
+        rule.MAX_EXPRESSION,
         operators.MAX_STARS,
-        conjunction.MAX_COMBINATIONS,
+        pattern.MAX_COMBINATIONS,
     ]
+
+
+@pytest.mark.parametrize("name", sorted(functions.FUNCTIONS))
+def test_every_cesql_function_is_on_the_page(name: str) -> None:
+    assert f"`{name}(" in PAGE
+
+
+@pytest.mark.parametrize("name", sorted({*cel.FUNCTIONS, *cel.MACROS}))
+def test_every_cel_function_is_on_the_page(name: str) -> None:
+    assert f"`{name}`" in PAGE or f"`optional.{name}`" in PAGE
+
+
+def test_page_states_the_limits_of_evaluation() -> None:
+    assert f"Macros go round at most {cel.MAX_ROUNDS:,} times" in PAGE
+    assert f"| {arrays.MAX_CHOICES:,}, and ten for each" in PAGE
+
+
+@pytest.mark.parametrize("dialect", ["filters", "pattern", "cesql", "cel"])
+@pytest.mark.parametrize("kind", sorted(ANSWERS))
+def test_every_dialect_has_an_example_of_every_kind(dialect: str, kind: str) -> None:
+    assert any(kind == found and f'"{dialect}"' in text for found, text in BLOCK.findall(PAGE))

@@ -1,13 +1,13 @@
 """Rules and the index against a naive matcher that follows the definitions and nothing else.
 
 The naive matcher takes the event apart into fields (path, value, and which element of which array the value
-lies in), writes a pattern without `$or` in every way its arms allow, and tries every choice of one field, or
-of absence, for each condition; a choice counts when its fields lie in the same elements.
+lies in), writes a pattern without `$or` in every way its arms allow, and chooses, in the order of paths, one field,
+or absence, for each condition; a field must lie in the same elements as those chosen before it, and absence holds
+where no field of the path does.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +21,8 @@ from tidemill.patterns import Index, PatternError, Rule, combine, compile_filter
 
 # ── the naive matcher ─────────────────────────────────────────────────────────────────────────────────────
 
-Element = dict[str, int]
+Element = dict[object, int]
+Way = dict[str, list[Any]]
 Field = tuple[str, Any, Element]
 
 
@@ -30,63 +31,46 @@ def fields_of(value: Any, path: str, inside: Element) -> Iterator[Field]:
         for key, below in value.items():
             yield from fields_of(below, f"{path}.{key}" if path else key, inside)
     elif isinstance(value, list):
-        number = 0
-        for element in flatten(value):
-            if isinstance(element, dict):
-                array = f"{path}|{sorted(inside.items())}"
-                yield from fields_of(element, path, {**inside, array: number})
-                number += 1
-            else:
-                yield path, element, inside
+        array = object()
+        for number, element in enumerate(value):
+            divides = isinstance(element, dict | list)
+            yield from fields_of(element, path, {**inside, array: number} if divides else inside)
     else:
         yield path, value, inside
 
 
-def flatten(array: list[Any]) -> Iterator[Any]:
-    for element in array:
-        if isinstance(element, list):
-            yield from flatten(element)
-        else:
-            yield element
-
-
-def without_or(pattern: dict[str, Any], path: str = "") -> list[list[tuple[str, list[Any]]]]:
-    choices = []
+def without_or(pattern: dict[str, Any], path: str, ways: list[Way]) -> list[Way]:
     for key, value in pattern.items():
+        at = f"{path}.{key}" if path else key
         if key == "$or":
-            choices.append([way for arm in value for way in without_or(arm, path)])
+            ways = [way for arm in value for way in without_or(arm, path, [dict(way) for way in ways])]
         elif isinstance(value, dict):
-            choices.append(without_or(value, f"{path}.{key}" if path else key))
+            ways = without_or(value, at, ways)
         else:
-            choices.append([[(f"{path}.{key}" if path else key, value)]])
-    return [[leaf for part in way for leaf in part] for way in itertools.product(*choices)]
+            ways = [{**way, at: value} for way in ways]
+    return ways
 
 
 def naive_pattern(pattern: dict[str, Any], event: dict[str, Any]) -> bool:
     fields = list(fields_of(event, "", {}))
-    return any(naive_way(way, fields) for way in without_or(pattern))
+    return any(naive_way(sorted(way.items()), fields, {}) for way in without_or(pattern, "", [{}]))
 
 
-def naive_way(way: list[tuple[str, list[Any]]], fields: list[Field]) -> bool:
-    options = [
-        [field for field in fields if field[0] == path and any(naive_value(one, field[1]) for one in wanted)]
-        + ([None] if {"exists": False} in wanted else [])
-        for path, wanted in way
+def naive_way(way: list[tuple[str, list[Any]]], fields: list[Field], chosen: Element) -> bool:
+    if not way:
+        return True
+    (path, wanted), *rest = way
+    near = [
+        (value, inside)
+        for at, value, inside in fields
+        if at == path and all(chosen.get(array, number) == number for array, number in inside.items())
     ]
-    return any(is_consistent(way, choice, fields) for choice in itertools.product(*options))
-
-
-def is_consistent(way: list[Any], choice: tuple[Field | None, ...], fields: list[Field]) -> bool:
-    chosen: Element = {}
-    for field in choice:
-        if field is not None:
-            if any(chosen.get(array, number) != number for array, number in field[2].items()):
-                return False
-            chosen.update(field[2])
-    absent = {path for (path, _), field in zip(way, choice, strict=True) if field is None}
-    return not any(
-        path in absent and all(chosen.get(array, number) == number for array, number in inside.items())
-        for path, _, inside in fields
+    if not near and {"exists": False} in wanted and naive_way(rest, fields, chosen):
+        return True
+    return any(
+        naive_way(rest, fields, {**chosen, **inside})
+        for value, inside in near
+        if any(naive_value(one, value) for one in wanted)
     )
 
 

@@ -44,6 +44,8 @@ def test_cycle_of_two_dags_is_named_with_its_triggers(folder: Any) -> None:
         "filters: []",
         "pattern: {type: [{prefix: dev.tidemill.run.}], data: {dag: [report], result: {n: [1]}}}",
         "pattern: {data: {dag: [report]}}",
+        "cesql: type LIKE 'dev.tidemill.run.%' AND source LIKE '%report'",
+        "filters: [{any: [{sql: \"type = 'x'\"}, {sql: \"source LIKE '%/report'\"}]}]",
         "filters: [{exact: {type: dev.tidemill.run.succeeded.v1}}], pattern: {data: {dag: [report]}}",
     ],
 )
@@ -63,6 +65,9 @@ def test_cycle_of_one_dag_is_found_however_it_is_written(folder: Any, rule: str)
         "filters: [{exact: {type: dev.tidemill.run.failed.v1}}], pattern: {source: [/tidemill/dags/archive]}",
         "pattern: {data: {amount: [{numeric: ['>', 0]}]}}",
         "pattern: {subject: [x]}",
+        "cesql: type LIKE 'com.example.%'",
+        "cesql: subject = 'x'",
+        "cel: data.dag == 'archive'",
         "filters: [{exact: {subject: x}}]",
     ],
 )

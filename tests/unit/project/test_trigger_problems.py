@@ -49,19 +49,22 @@ subscriptions:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("- a\n", "1: a definition file is a mapping with sources, triggers, subscriptions"),
-        ("5\n", "1: a definition file is a mapping with sources, triggers, subscriptions"),
+        ("- a\n", "1: a definition file is a mapping with sources, triggers, subscriptions, derive"),
+        ("5\n", "1: a definition file is a mapping with sources, triggers, subscriptions, derive"),
         ("\ntrigers: []\n", "2: unknown field 'trigers'; did you mean 'triggers'?"),
         ("triggers: {name: x}\n", "1: 'triggers' must be a list"),
         ("sources:\n  - shop\n", "2: the entry must be a mapping of names to values"),
         ("a: [\n", "2: not YAML: while parsing a flow node, did not find expected node content"),
         (
             "sources:\n  - name: x\n",
-            "2: one of webhook, files or kafka is missing",
+            "2: one of webhook, files, kafka, schedule, postgres, table or plugin is missing",
         ),
         (
             "sources:\n  - name: x\n    files: {path: a}\n    kafka: {topics: [a]}\n",
-            "4: files and kafka exclude each other; write one of webhook, files or kafka",
+            (
+                "4: files and kafka exclude each other; write one of "
+                "webhook, files, kafka, schedule, postgres, table or plugin"
+            ),
         ),
         (
             "sources:\n  - name: my shop\n    kafka: {topics: [a]}\n",
@@ -87,7 +90,7 @@ subscriptions:
         ),
         (
             "sources:\n  - name: x\n    files:\n      path: a\n      complete: never\n",
-            "5: 'complete' must be 'close', 'quiet' or 'marker'",
+            "5: 'complete' must be 'close', 'close_write', 'rename', 'quiet', 'marker', 'checksum' or 'manifest'",
         ),
         (
             "sources:\n  - name: x\n    files:\n      path: a\n      quiet: 2 s\n",
@@ -158,7 +161,7 @@ subscriptions:
         (TRIGGER + "    paused: 'no'\n", "7: 'paused' must be true or false"),
         (
             TRIGGER.replace("    filters: [{exact: {type: x}}]\n", ""),
-            "3: filters or pattern is missing (filters: [] matches every event)",
+            "3: filters, pattern, cesql or cel is missing (filters: [] matches every event)",
         ),
         (
             TRIGGER.replace("order: $.data", "ordr: 1, order: $.data"),
@@ -206,12 +209,16 @@ subscriptions:
         ),
         (
             SINK.replace("filters: []", "filters: [{exat: {type: x}}]"),
-            "4: dialect 'exat' is not supported; there are exact, prefix, suffix, all, any, not",
+            "4: dialect 'exat' is not supported; there are exact, prefix, suffix, all, any, not, sql",
         ),
         (
             SINK.replace("filters: []", "pattern:\n      data:\n        amount: 3"),
             "6: must be a non-empty list of alternatives or an object, not 3",
         ),
+        (SINK.replace("filters: []", "cesql: type = "), "4: column 7: a value was expected, not the end"),
+        (SINK.replace("filters: []", "cesql: LENGTH()"), "4: column 1: LENGTH does not take 0 arguments"),
+        (SINK.replace("filters: []", "cel: nosuch(1)"), "4: there is no function nosuch"),
+        (SINK.replace("filters: []", "cel: 5"), "4: 'cel' must be text"),
         (SINK.replace("https://example.com/", "ftp://x"), "6: 'url' must be an absolute http or https URL"),
         (SINK.replace("https://example.com/", "/hook"), "6: 'url' must be an absolute http or https URL"),
         (SINK.replace("https://example.com/", "http://"), "6: 'url' must be an absolute http or https URL"),

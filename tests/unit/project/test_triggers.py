@@ -118,6 +118,30 @@ def test_trigger_with_filters_and_pattern_asks_for_both(folder: Any) -> None:
     assert trigger.parameters.evaluate(event_lookup(order(1))) == {"order": {"amount": 1}, "priority": 3}
 
 
+def test_trigger_asks_for_all_that_it_says_in_any_dialect(folder: Any) -> None:
+    folder.write(
+        "triggers/orders.yml",
+        """
+        triggers:
+          - name: order-placed
+            cesql: type LIKE 'com.example.%' AND NOT EXISTS test
+            cel: data.amount > 0
+            dag: process_order
+            parameters: {order: $.data}
+            examples:
+              match: [{type: com.example.order.placed, data: {amount: 1}}]
+              no_match:
+                - {type: com.example.order.placed, data: {amount: 0}}
+                - {type: com.example.order.placed, test: x, data: {amount: 1}}
+        """,
+    )
+
+    (trigger,) = folder.load().triggers
+
+    assert trigger.rule.matches(order(1))
+    assert not trigger.rule.matches(order(0))
+
+
 def test_trigger_needs_no_parameters_where_its_dag_needs_none(folder: Any) -> None:
     folder.write(
         "triggers/t.yaml",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,10 +12,10 @@ from tidemill import Context, dag, task
 from tidemill.errors import CursorMoved, EventRejected
 from tidemill.events.event import Event
 from tidemill.events.lifecycle import Type, dag_requested, retry_requested, schedule_tick
-from tidemill.routing import dispositions, router
+from tidemill.routing import outcomes, router
 from tidemill.storage.contract import Append, DispositionKind, RouteBatch
 from tidemill.testing.faults import FailCommits, LoseAnswers
-from tidemill.testing.harness import Harness
+from tidemill.testing.harness import Harness, MakeHarness
 
 
 @task
@@ -53,11 +54,12 @@ triggers:
 """
 
 
-def harness(**settings: Any) -> Harness:
-    return Harness(dags=[take, any_value, nightly], triggers=TRIGGERS, **settings)
+@pytest.fixture
+def harness(tidemill_harness: MakeHarness) -> MakeHarness:
+    return partial(tidemill_harness, dags=[take, any_value, nightly], triggers=TRIGGERS)
 
 
-async def test_each_matching_trigger_has_one_disposition() -> None:
+async def test_each_matching_trigger_has_one_disposition(harness: MakeHarness) -> None:
     async with harness() as h:
         position = await h.send(type="order", data={"amount": 3})
         other = await h.send(type="ordinary")
@@ -75,7 +77,7 @@ async def test_each_matching_trigger_has_one_disposition() -> None:
         assert [one.trigger for one in await h.dispositions(other)] == ["everything"]
 
 
-async def test_event_that_nothing_matches_leaves_no_row() -> None:
+async def test_event_that_nothing_matches_leaves_no_row(harness: MakeHarness) -> None:
     async with harness() as h:
         positions = [await h.send(type="nothing", data={"n": n}) for n in range(10)]
         await h.run_until_idle()
@@ -96,7 +98,7 @@ async def test_event_that_nothing_matches_leaves_no_row() -> None:
     ],
 )
 async def test_event_that_cannot_become_parameters_is_a_dead_letter_and_the_rest_goes_on(
-    data: Any, code: str
+    data: Any, code: str, harness: MakeHarness
 ) -> None:
     async with harness() as h:
         position = await h.send(type="order", id="7", source="/shop", data=data)
@@ -143,7 +145,7 @@ async def test_event_that_cannot_become_parameters_is_a_dead_letter_and_the_rest
         (" 17", True),
     ],
 )
-async def test_chain_stops_after_sixteen_hops(hops: Any, goes_on: bool) -> None:
+async def test_chain_stops_after_sixteen_hops(hops: Any, goes_on: bool, harness: MakeHarness) -> None:
     async with harness() as h:
         extensions = {} if hops is None else {"hopcount": hops}
         event = Event(id="1", source="/x", type="order", data={"amount": 1}, extensions=extensions)
@@ -156,7 +158,9 @@ async def test_chain_stops_after_sixteen_hops(hops: Any, goes_on: bool) -> None:
         assert {letter.code for letter in await h.dead_letters()} == (set() if goes_on else {"loop_limit"})
 
 
-async def test_dag_that_starts_itself_is_stopped_and_every_link_knows_its_origin() -> None:
+async def test_dag_that_starts_itself_is_stopped_and_every_link_knows_its_origin(
+    tidemill_harness: MakeHarness,
+) -> None:
     seen = []
 
     @task
@@ -177,7 +181,7 @@ async def test_dag_that_starts_itself_is_stopped_and_every_link_knows_its_origin
         dag: again
         pattern: {type: [dev.tidemill.run.succeeded.v1], data: {dag: [again]}}
     """
-    async with Harness(dags=[again], triggers=triggers) as h:
+    async with tidemill_harness(dags=[again], triggers=triggers) as h:
         await h.send(type="go", id="origin")
         await h.run_until_idle()
 
@@ -198,7 +202,7 @@ async def append(h: Harness, event: Event) -> int:
     return answer.position
 
 
-async def test_events_that_address_a_dag_start_it_under_their_own_name() -> None:
+async def test_events_that_address_a_dag_start_it_under_their_own_name(harness: MakeHarness) -> None:
     async with harness() as h:
         tick = schedule_tick(dag="nightly", scheduled_at_us=2, interval_start_us=1, interval_end_us=2)
         asked = dag_requested(dag="take", parameters={"amount": 2}, id="1", by="me")
@@ -232,7 +236,9 @@ async def test_events_that_address_a_dag_start_it_under_their_own_name() -> None
     ],
     ids=["unknown", "wrong", "missing", "unasked", "no object", "no subject"],
 )
-async def test_address_that_leads_nowhere_is_a_dead_letter(event: Event, code: str) -> None:
+async def test_address_that_leads_nowhere_is_a_dead_letter(
+    event: Event, code: str, harness: MakeHarness
+) -> None:
     async with harness() as h:
         position = await append(h, event)
         after = await h.start("take", amount=1)
@@ -243,7 +249,7 @@ async def test_address_that_leads_nowhere_is_a_dead_letter(event: Event, code: s
         assert (await h.run(after)).state == "succeeded"
 
 
-async def test_nobody_outside_can_send_what_addresses_a_dag() -> None:
+async def test_nobody_outside_can_send_what_addresses_a_dag(harness: MakeHarness) -> None:
     async with harness() as h:
         with pytest.raises(EventRejected) as caught:
             await h.send(dag_requested(dag="take", parameters={"amount": 1}, id="1", by="outside"))
@@ -252,7 +258,9 @@ async def test_nobody_outside_can_send_what_addresses_a_dag() -> None:
         assert await h.events() == []
 
 
-async def test_restarted_router_routes_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_restarted_router_routes_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch, harness: MakeHarness
+) -> None:
     monkeypatch.setattr(router, "_BATCH", 3)
     async with harness() as h:
         for point in ("route.before_commit", "route.after_commit", None):
@@ -276,7 +284,9 @@ async def test_restarted_router_routes_nothing_twice(monkeypatch: pytest.MonkeyP
         assert {run.state for run in runs} == {"succeeded"}
 
 
-async def test_cursor_of_unmatched_events_moves_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cursor_of_unmatched_events_moves_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, harness: MakeHarness
+) -> None:
     monkeypatch.setattr(router, "_IDLE_EVENTS", 10)
     monkeypatch.setattr(router, "_BATCH", 4)
     async with harness() as h:
@@ -291,7 +301,7 @@ async def test_cursor_of_unmatched_events_moves_now_and_then(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("fault", ["fail", "lose"])
-async def test_commit_that_fails_on_an_idle_log_is_handed_in_again(fault: str) -> None:
+async def test_commit_that_fails_on_an_idle_log_is_handed_in_again(fault: str, harness: MakeHarness) -> None:
     async with harness() as h:
         made = FailCommits("route.before_commit", 3) if fault == "fail" else LoseAnswers("route", 1)
         h.faults.append(made)
@@ -303,7 +313,9 @@ async def test_commit_that_fails_on_an_idle_log_is_handed_in_again(fault: str) -
         assert {run.state for run in await h.runs()} == {"succeeded"}
 
 
-async def test_router_whose_cursor_somebody_else_moved_ends_although_the_log_is_idle() -> None:
+async def test_router_whose_cursor_somebody_else_moved_ends_although_the_log_is_idle(
+    harness: MakeHarness,
+) -> None:
     async with harness() as h:
         await h.store.runs.route(RouteBatch(expected=0, cursor=0))
         moved = asyncio.ensure_future(h.store.runs.route(RouteBatch(expected=0, cursor=1)))
@@ -314,15 +326,17 @@ async def test_router_whose_cursor_somebody_else_moved_ends_although_the_log_is_
             await h.run_until_idle()
 
 
-async def test_mistake_of_ours_is_a_dead_letter_and_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = dispositions.run_id
+async def test_mistake_of_ours_is_a_dead_letter_and_not_the_end(
+    monkeypatch: pytest.MonkeyPatch, harness: MakeHarness
+) -> None:
+    made = outcomes.run_id
 
     def mistaken(trigger: str, source: str, event_id: str, at: int) -> str:
         if trigger == "amounts":
             raise ZeroDivisionError("oops")
         return made(trigger, source, event_id, at)
 
-    monkeypatch.setattr(dispositions, "run_id", mistaken)
+    monkeypatch.setattr(outcomes, "run_id", mistaken)
     async with harness() as h:
         position = await h.send(type="order", data={"amount": 3})
         await h.run_until_idle()

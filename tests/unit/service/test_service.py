@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tidemill.events.lifecycle import dag_requested
+from tidemill.routing.router import Router
 from tidemill.runs.records import RunRecovered, TaskLost, TaskStarted, decode
 from tidemill.service import Service
 from tidemill.settings import Settings
@@ -57,3 +63,35 @@ async def test_stops_that_cut_attempts_off_are_not_counted_as_deaths(tmp_path: P
         TaskStarted,
     ]
     assert not any(isinstance(record, RunRecovered) for record in records)
+
+
+async def test_the_loop_goes_on_while_a_router_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Router):
+        def __init__(self, *given: Any, **members: Any) -> None:
+            time.sleep(0.6)  # as 10,000 rules take
+            super().__init__(*given, **members)
+
+    monkeypatch.setattr("tidemill.service.service.Router", Slow)
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "waiting.py").write_text(_WORKFLOW, "utf-8")
+    service = Service(tmp_path, Settings(port=0, drain_seconds=0))
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        before = time.monotonic()
+        while service._router is None:
+            await asyncio.sleep(0.01)
+            longest, before = max(longest, time.monotonic() - before), time.monotonic()
+
+    await service.start()
+    service._keyed.add("router", service._route)
+    try:
+        async with asyncio.timeout(20):
+            await watch()
+    finally:
+        await service.stop()
+
+    assert longest < 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tidemill.storage.contract import (
     Append,
     DeadLetter,
     Delivery,
+    DeliveryAttempt,
     DeliveryMark,
     DeliveryState,
     EventLog,
@@ -99,13 +100,20 @@ class WatchedOutbox:
         self.pages += 1
         return await self._outbox.due(subscription, after=after, limit=limit)
 
-    async def mark(self, marks: Sequence[DeliveryMark], dead_letters: Sequence[DeadLetter] = ()) -> None:
+    async def mark(
+        self,
+        marks: Sequence[DeliveryMark],
+        dead_letters: Sequence[DeadLetter] = (),
+        *,
+        attempts: Sequence[DeliveryAttempt] = (),
+        disabled: Mapping[str, str] | None = None,
+    ) -> None:
         if self.failures:
             self.failures -= 1
             self.refused_writes += 1
             await self._signals.notify()
             raise StoreUnavailable("the disk is gone")
-        await self._outbox.mark(marks, dead_letters)
+        await self._outbox.mark(marks, dead_letters, attempts=attempts, disabled=disabled)
         self.writes.append(list(marks))
         await self._signals.notify()
 

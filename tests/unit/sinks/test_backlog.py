@@ -150,3 +150,59 @@ def test_backlog_hands_out_every_delivery_until_it_is_settled(
     assert sorted(settled) == list(range(1, len(times) + 1))
     if ordered:
         assert settled == sorted(settled)
+
+
+@given(
+    ordered=st.booleans(),
+    page=st.integers(1, 5),
+    steps=st.lists(
+        st.tuples(st.sampled_from(["send", "done", "retry", "redrive"]), st.integers(0, 40)), max_size=80
+    ),
+)
+def test_deliveries_that_are_pending_again_are_handed_out_again_and_in_order_where_that_is_asked_for(
+    ordered: bool, page: int, steps: list[tuple[str, int]]
+) -> None:
+    backlog, outbox, done = Backlog(ordered=ordered, page=page), dict[int, Delivery](), set[int]()
+    newest = now = 0
+
+    def take() -> Delivery | None:
+        while backlog.wants_page:
+            read(backlog, outbox, now=now)
+        return backlog.take(now)
+
+    for step, number in steps:
+        now += 1
+        match step:
+            case "send":
+                newest += 1
+                outbox[newest] = delivery(newest)
+                backlog.behind = True
+            case "redrive" if done:
+                again = sorted(done)[number % len(done)]
+                done.discard(again)
+                outbox[again] = delivery(again)
+                backlog.rewind()
+            case "done" | "retry":
+                found = take()
+                if found is None:
+                    assert not outbox
+                    continue
+                if ordered:
+                    assert found.position == min(outbox)
+                if step == "done":
+                    del outbox[found.position]
+                    done.add(found.position)
+                    backlog.drop(found.position)
+                else:
+                    outbox[found.position] = replace(found, attempts=found.attempts + 1)
+                    backlog.put_back(outbox[found.position])
+            case _:
+                pass
+
+    rest = set()
+    while (found := take()) is not None:
+        rest.add(found.position)
+        del outbox[found.position]
+        backlog.drop(found.position)
+    assert not outbox
+    assert len(backlog) == 0

@@ -126,3 +126,39 @@ def test_retry_after_is_observed_up_to_a_day() -> None:
     asks_for_a_week = SinkUnavailable("answered 429", status=429, retry_after=7 * 24 * HOUR)
 
     assert decide_after(asks_for_a_week, 1, max_attempts=10, chance=0.5) == TryAgain(24 * HOUR)
+
+
+@given(
+    status=st.integers(100, 599) | st.none(),
+    max_attempts=st.integers(1, 100),
+    chance=st.floats(0, 1, exclude_max=True),
+    retry_after=st.none() | st.floats(0, 1e9),
+)
+def test_every_delivery_ends_and_none_is_tried_more_often_than_its_answers_allow(
+    status: int | None, max_attempts: int, chance: float, retry_after: float | None
+) -> None:
+    failure = SinkUnavailable("none") if status is None else failure_of(status, retry_after=retry_after)
+    if failure is None:
+        assert status is not None
+        assert 200 <= status < 300
+        return
+
+    attempts, waited = 0, 0.0
+    while True:
+        attempts += 1
+        verdict = decide_after(failure, attempts, max_attempts=max_attempts, chance=chance)
+        if isinstance(verdict, GiveUp):
+            break
+        assert isinstance(verdict, TryAgain)
+        assert 4 <= verdict.delay <= 24 * HOUR * (1 + JITTER)
+        waited += verdict.delay
+
+    assert verdict.disable == (status == 410)
+    if status == 410:
+        assert attempts == 1
+    elif isinstance(failure, SinkRefused):
+        assert attempts == min(3, max_attempts)
+    else:
+        assert attempts == max_attempts
+    if max_attempts == 10 and isinstance(failure, SinkUnavailable):
+        assert waited >= sum(DELAYS) * (1 - JITTER)

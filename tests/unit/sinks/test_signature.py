@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from tidemill.errors import SettingsError
-from tidemill.sinks.signature import message_id, sign, signing_key
+from tidemill.sinks.signature import SigningKey, message_id, sign, sign_all, signing_key
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -73,3 +73,27 @@ def test_message_ids_differ_where_identities_do(one: tuple[str, str], other: tup
 
     assert (message_id(*one) == message_id(*other)) == (len(joined) == 1)
     assert "." not in message_id(*one)
+
+
+def test_every_secret_of_a_rotation_signs_until_its_time_is_over() -> None:
+    old, new = "whsec_b2xkIHNlY3JldA==", "whsec_bmV3IHNlY3JldA=="
+    at_us = int(time.time()) * 1_000_000
+    keys = [SigningKey(signing_key(new)), SigningKey(signing_key(old), until=at_us + 1)]
+
+    during = sign_all(keys, message_id="msg_1", at_us=at_us, body=b"{}")
+    after = sign_all(keys, message_id="msg_1", at_us=at_us + 1, body=b"{}")
+
+    assert during is not None
+    assert after == during.split(" ")[0]
+    headers = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(at_us // 1_000_000),
+        "webhook-signature": during,
+    }
+    for secret in (old, new):
+        Webhook(secret).verify(b"{}", headers, json_parse=False)
+
+
+def test_without_a_secret_there_is_no_signature_and_keys_are_not_shown() -> None:
+    assert sign_all([], message_id="msg_1", at_us=0, body=b"") is None
+    assert "canary" not in repr(SigningKey(b"canary"))

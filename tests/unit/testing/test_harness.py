@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tidemill import dag, task
-from tidemill.errors import DefinitionError, NotFound, ProjectLocked
+from tidemill.errors import DefinitionError, NotFound, ProjectLocked, StoreUnavailable
 from tidemill.storage.sqlite import open_store
-from tidemill.testing.harness import Harness, HarnessError
+from tidemill.testing.faults import LoseAnswers
+from tidemill.testing.harness import Harness, HarnessError, MakeHarness
 
 
 @task(retries=1, retry_delay=30)
@@ -35,8 +36,8 @@ TRIGGERS = """
 """
 
 
-async def test_harness_runs_events_until_there_is_nothing_left_to_do() -> None:
-    async with Harness(dags=[work], triggers=TRIGGERS) as harness:
+async def test_harness_runs_events_until_there_is_nothing_left_to_do(tidemill_harness: MakeHarness) -> None:
+    async with tidemill_harness(dags=[work], triggers=TRIGGERS) as harness:
         await harness.send(type="go", data=5)
         await harness.send(type="go", data=-5)
         await harness.run_until_idle()
@@ -50,7 +51,7 @@ async def test_harness_runs_events_until_there_is_nothing_left_to_do() -> None:
 
 
 async def test_harness_says_what_it_waits_for_when_time_brings_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tidemill_harness: MakeHarness
 ) -> None:
     monkeypatch.setattr("tidemill.testing.harness._PATIENCE", 0.05)
 
@@ -62,10 +63,24 @@ async def test_harness_says_what_it_waits_for_when_time_brings_nothing(
     def endless() -> Any:
         return hang()
 
-    async with Harness(dags=[endless]) as harness:
+    async with tidemill_harness(dags=[endless]) as harness:
         await harness.start("endless")
         with pytest.raises(HarnessError, match="1 live runs, 1 attempts running"):
             await harness.run_until_done()
+
+
+async def test_harness_finds_what_was_committed_although_the_answer_was_lost(
+    tidemill_harness: MakeHarness,
+) -> None:
+    async with tidemill_harness(dags=[work], triggers=TRIGGERS) as harness:
+        lost = LoseAnswers("append")
+        harness.faults.append(lost)
+        with pytest.raises(StoreUnavailable):
+            await harness.send(type="go", data=1)
+        await harness.run_until_idle()
+
+        assert lost.failed == 1
+        assert [run.state for run in await harness.runs()] == ["succeeded"]
 
 
 async def test_kill_drops_what_is_not_on_disk_and_lets_go_of_the_database() -> None:
@@ -101,25 +116,25 @@ async def test_stop_is_clean() -> None:
         assert harness.database.with_suffix(".clean").exists()
 
 
-async def test_asking_for_a_run_that_is_not_there_says_so() -> None:
-    async with Harness(dags=[work]) as harness:
+async def test_asking_for_a_run_that_is_not_there_says_so(tidemill_harness: MakeHarness) -> None:
+    async with tidemill_harness(dags=[work]) as harness:
         with pytest.raises(NotFound):
             await harness.run("nobody")
 
 
-async def test_definitions_are_checked_as_in_a_project(tmp_path: Path) -> None:
+async def test_definitions_are_checked_as_in_a_project(tmp_path: Path, tidemill_harness: MakeHarness) -> None:
     with pytest.raises(DefinitionError, match="there is no DAG 'other'"):
-        async with Harness(dags=[work], triggers=TRIGGERS.replace("dag: work", "dag: other")):
+        async with tidemill_harness(dags=[work], triggers=TRIGGERS.replace("dag: work", "dag: other")):
             pass
     with pytest.raises(ValueError, match="not both"):
-        async with Harness(dags=[work], root=tmp_path):
+        async with tidemill_harness(dags=[work], root=tmp_path):
             pass
 
 
-async def test_trigger_may_not_take_a_name_that_our_own_runs_carry() -> None:
+async def test_trigger_may_not_take_a_name_that_our_own_runs_carry(tidemill_harness: MakeHarness) -> None:
     for name in ("manual", "retry", "schedule"):
         with pytest.raises(DefinitionError, match="take another"):
-            async with Harness(dags=[work], triggers=TRIGGERS.replace("name: go", f"name: {name}")):
+            async with tidemill_harness(dags=[work], triggers=TRIGGERS.replace("name: go", f"name: {name}")):
                 pass
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TextIO
 
@@ -28,6 +26,8 @@ _current: ContextVar[Lines | None] = ContextVar("tidemill_lines", default=None)
 
 class Lines:
     """The lines of one attempt."""
+
+    __slots__ = ("_characters", "_open", "dropped", "kept")
 
     def __init__(self) -> None:
         self.kept: list[Line] = []
@@ -54,22 +54,28 @@ class Lines:
 
     def end(self) -> None:
         """The streams end here, in the middle of a line or not."""
+        if not self._open:
+            return
         for level, rest in self._open.items():
             self.add(level, rest)
         self._open.clear()
 
 
-@contextmanager
-def gather() -> Iterator[Lines]:
+class gather:  # noqa: N801 - a context manager, written as a class for its speed
     """What is printed and logged inside."""
-    _install()
-    lines = Lines()
-    token = _current.set(lines)
-    try:
-        yield lines
-    finally:
-        _current.reset(token)
-        lines.end()
+
+    __slots__ = ("_lines", "_token")
+
+    def __enter__(self) -> Lines:
+        if type(sys.stdout) is not _Stream or type(sys.stderr) is not _Stream or not _installed():
+            _install()
+        self._lines = Lines()
+        self._token = _current.set(self._lines)
+        return self._lines
+
+    def __exit__(self, *error: object) -> None:
+        _current.reset(self._token)
+        self._lines.end()
 
 
 class _Stream(io.TextIOBase):
@@ -112,6 +118,13 @@ class _Gathering(logging.Handler):
                 lines.add(record.levelname, line)
 
 
+_gathering = _Gathering()
+
+
+def _installed() -> bool:
+    return _gathering in logging.getLogger().handlers
+
+
 def _install() -> None:
     """Once per process; again when somebody has put other streams there."""
     if not isinstance(sys.stdout, _Stream):
@@ -119,7 +132,7 @@ def _install() -> None:
     if not isinstance(sys.stderr, _Stream):
         sys.stderr = _Stream(sys.stderr, "WARNING")
     root = logging.getLogger()
-    if not any(isinstance(handler, _Gathering) for handler in root.handlers):
-        root.addHandler(_Gathering())
+    if not _installed():
+        root.addHandler(_gathering)
         if root.level in (logging.NOTSET, logging.WARNING):
             root.setLevel(logging.INFO)

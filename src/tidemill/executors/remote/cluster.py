@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,8 +22,8 @@ class Call:
     label: str
     request: bytes
     resources: Resources
-    #: May share a call with others: it does no harm twice, needs nothing special, and has no limit of time.
-    packs: bool
+    #: Called when a worker begins the call, for those whose time is limited from there.
+    on_start: Callable[[], None] | None = None
 
 
 class Submitted(Protocol):
@@ -45,9 +45,14 @@ class Cluster(Protocol):
     sets_environment: bool
     #: How long a stopped call may take to end, in seconds; 0 when the engine cannot end what runs.
     stop_seconds: float
+    #: Warm workers that take many attempts in one request; 0 when the engine has none.
+    lanes: int
 
     async def connect(self) -> None:
         """Return when attempts can be submitted. Raises `SettingsError`; the service does not start then."""
+
+    def watch(self, lost: Callable[[], None]) -> None:
+        """`lost` is called when the connection ends by itself; calls under way have failed then."""
 
     async def reach(self) -> None:
         """Return when something answers at the cluster's address. Raises `SettingsError`."""
@@ -60,6 +65,9 @@ class Cluster(Protocol):
 
     def submit(self, call: Call, machines: Sequence[Machine]) -> Submitted:
         """Hand a call to the engine, which makes it at most once. `machines` are those last seen."""
+
+    def submit_pack(self, request: bytes, lane: int) -> Submitted:
+        """Hand a request of many attempts to a warm worker, which makes them at most once."""
 
     async def close(self) -> None:
         """Let go of the cluster; calls that run are ended."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from tidemill.executors.remote.cluster import Call, Submitted
 from tidemill.executors.remote.outcomes import ClusterFailure
 from tidemill.executors.remote.worker import perform
 
-__all__ = ["DaskCluster"]
+__all__ = ["DaskCluster", "perform_on_dask"]
 
 _CONNECT_SECONDS = 10.0
 _SHOWN = 1500
@@ -31,12 +32,21 @@ class DaskCluster:
     name = "dask"
     sets_environment = True
     stop_seconds = 0.0
+    #: One call is as cheap as a request to a warm worker would be.
+    lanes = 0
 
     def __init__(self, address: str) -> None:
         """`address` of the scheduler, such as `tcp://scheduler:8786`."""
         self._address = address
         self._client: Any = None
         self._ending: set[asyncio.Future[Any]] = set()
+        #: Where workers tell that they have begun a call whose time is limited, and those that have not.
+        self._topic = f"tidemill-{uuid.uuid4().hex}"
+        self._unbegun: dict[str, Callable[[], None]] = {}
+
+    def watch(self, lost: Callable[[], None]) -> None:
+        # Dask's client joins the scheduler again by itself, or is found out when the machines are looked at.
+        pass
 
     async def reach(self) -> None:
         found = urlsplit(self._address if "://" in self._address else f"tcp://{self._address}")
@@ -75,7 +85,13 @@ class DaskCluster:
         except Exception as error:  # OSError, TimeoutError, and what an address that is none raises
             await client.close()
             raise SettingsError(f"dask_address: nothing answers at {self._address}") from error
+        client.subscribe_topic(self._topic, self._hear)
         self._client = client
+
+    def _hear(self, event: tuple[float, str]) -> None:
+        on_start = self._unbegun.pop(event[1], None)
+        if on_start is not None:
+            on_start()
 
     async def _check(self, client: Any) -> None:
         """The scheduler must be of our versions and leave retries to us."""
@@ -115,10 +131,16 @@ class DaskCluster:
         chosen = None
         if request.cpu is not None or request.memory is not None:
             chosen = [one.name for one in machines if fits(request, one)]
+        topic = ""
+        if call.on_start is not None:
+            topic = self._topic
+            self._unbegun[call.key] = call.on_start
         try:
             future = self._client.submit(
-                perform,
+                perform_on_dask,
                 call.request,
+                topic,
+                call.key,
                 key=f"tidemill-{call.key}",
                 pure=False,
                 retries=0,
@@ -126,8 +148,12 @@ class DaskCluster:
                 workers=chosen,
             )
         except Exception as error:
+            self._unbegun.pop(call.key, None)
             raise ClusterFailure("ClusterUnreachable", _describe(error)) from error
-        return _Single(future, self._ending)
+        return _Single(future, self._ending, lambda: self._unbegun.pop(call.key, None))
+
+    def submit_pack(self, request: bytes, lane: int) -> Submitted:
+        raise NotImplementedError("there are no warm workers")
 
     async def close(self) -> None:
         if self._client is not None:
@@ -138,21 +164,33 @@ class DaskCluster:
 class _Single:
     """One attempt, one future; it must be kept, or Dask forgets the call."""
 
-    def __init__(self, future: Any, ending: set[asyncio.Future[Any]]) -> None:
+    def __init__(self, future: Any, ending: set[asyncio.Future[Any]], ended: Callable[[], object]) -> None:
         self._future = future
         self._ending = ending
+        self._ended = ended
 
     async def reply(self) -> bytes:
         try:
             body: bytes = await self._future
         except Exception as error:
             raise _explain(error) from error
+        finally:
+            self._ended()
         return body
 
     def stop(self) -> None:
         ended = asyncio.ensure_future(self._future.cancel(force=True))
         self._ending.add(ended)
         ended.add_done_callback(self._ending.discard)
+
+
+def perform_on_dask(request: bytes, topic: str, key: str) -> bytes:
+    """One attempt on a worker; its beginning is told to `topic`, where there is one."""
+    if not topic:
+        return perform(request)
+    from distributed import get_worker
+
+    return perform(request, lambda: get_worker().log_event(topic, key))
 
 
 def _allowed_failures(dask_scheduler: Any) -> int:

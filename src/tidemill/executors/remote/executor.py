@@ -10,44 +10,49 @@ import asyncio
 import itertools
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import assert_never
 
-from tidemill.clock import Clock, SystemClock
-from tidemill.dag.resources import Resources
-from tidemill.errors import SettingsError
+from tidemill.clock import Clock, SystemClock, Wakeup
 from tidemill.executors.remote.bundle import Bundle, Bundles
-from tidemill.executors.remote.capacity import Machine, explain_misfit
+from tidemill.executors.remote.capacity import explain_misfit
 from tidemill.executors.remote.cluster import Call, Cluster, Submitted
+from tidemill.executors.remote.membership import Membership
 from tidemill.executors.remote.outcomes import ClusterFailure, failure
-from tidemill.executors.remote.request import Limits, Reply, decode_reply, encode_request
+from tidemill.executors.remote.packs import DEFAULT_SIZE, Packed, Packs
+from tidemill.executors.remote.request import (
+    Limits,
+    Reply,
+    Spent,
+    decode_reply,
+    encode_request,
+    encode_task,
+    make_item,
+)
 from tidemill.executors.result import cancelled, timed_out
 from tidemill.runs.attempts import Attempt, Outcome
 
-__all__ = ["Observe", "RemoteExecutor"]
+__all__ = ["Observe", "RemoteExecutor", "Spent"]
 
 logger = logging.getLogger(__name__)
 
-#: Tells what a worker spent: executor, DAG, seconds.
-Observe = Callable[[str, str, float], None]
+#: Tells what an attempt spent: executor, DAG, how much.
+Observe = Callable[[str, str, Spent], None]
 
 #: Bundles up to this size travel with every request, larger ones to workers that ask for them, in bytes.
 _SMALL_BUNDLE = 8192
-#: How often the cluster is looked at while a request waits for it to grow, or while attempts are under way, in
-#: seconds.
-_LOOK_WAITING = 2.0
-_LOOK_UNDER_WAY = 30.0
-#: How long attempts wait for a cluster that has no machines at all, in seconds.
-_EMPTY_SECONDS = 30.0
+#: Tasks kept as they cross.
+_TASKS = 4096
 
 
 class _Why(Enum):
     CANCELLED = auto()
     TIMED_OUT = auto()
     STRANDED = auto()
+    LOST = auto()
     CLOSED = auto()
 
 
@@ -59,10 +64,14 @@ class _Going:
     head: bytes
     bundle: Bundle
     report: Callable[[Outcome], None]
+    #: When it was handed to us, in the loop's time.
+    since: float
     task: asyncio.Task[None] | None = None
     #: An asyncio task that is cancelled before it begins would never report.
     has_begun: bool = False
     submitted: Submitted | None = None
+    #: The end of its timeout, once a worker has begun it.
+    timer: Wakeup | None = None
     why: _Why | None = None
     #: Looks at the cluster that found no machine for it.
     stranded: int = 0
@@ -77,73 +86,90 @@ class RemoteExecutor:
         *,
         limits: Limits,
         root: Path | None = None,
+        pack_size: int = DEFAULT_SIZE,
         wait_seconds: float = 0.0,
         observe: Observe | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`root` is the project's folder. `wait_seconds`: how long a request that no machine can satisfy waits for
-        the cluster to grow."""
+        """`root` is the project's folder. `pack_size`: most attempts in one request, where the cluster has warm
+        workers. `wait_seconds`: how long a request that no machine can satisfy waits for the cluster to grow."""
         self._cluster = cluster
         self._limits = limits
         self._bundles = Bundles(root)
-        self._wait_seconds = wait_seconds
-        self._observe = observe or (lambda _executor, _dag, _seconds: None)
+        self._observe = observe or (lambda _executor, _dag, _spent: None)
         self._clock = clock or SystemClock()
+        self._members = Membership(
+            cluster,
+            wait_seconds=wait_seconds,
+            clock=self._clock,
+            looked=self._stop_stranded,
+            lost=self._lose,
+        )
+        self._packs = Packs(cluster, size=pack_size, tell=self._tell) if cluster.lanes else None
         self._going: dict[tuple[str, int], _Going] = {}
+        #: What is the same for all attempts of a task, by DAG, version and index.
+        self._tasks: dict[tuple[str, str, int], tuple[bytes, Bundle]] = {}
         #: Make the names of calls unique, also beside other processes.
         self._token = uuid.uuid4().hex[:8]
         self._calls = itertools.count()
-        self._machines: Sequence[Machine] = ()
-        #: Requests that some machine of `_machines` can satisfy.
-        self._fitting: set[Resources] = set()
-        self._looking: asyncio.Task[None] | None = None
-        self._watch: asyncio.Task[None] | None = None
         self._closed = False
         self._loop = asyncio.get_running_loop()
 
     async def connect(self) -> None:
         """Return when attempts can be submitted. Raises `SettingsError`."""
-        await self._cluster.connect()
-        await self._look()
+        await self._members.join()
 
     def start(self, attempt: Attempt, report: Callable[[Outcome], None]) -> None:
         if self._closed:
             return
+        self._members.watch()
         try:
-            bundle = self._bundles.of(attempt.dag)
-            head = encode_request(
-                attempt, self._limits, bundle=bundle, sets_environment=self._cluster.sets_environment
-            )
+            task, bundle = self._task(attempt)
+            if self._packs is not None and _packs(attempt):
+                self._packs.add(Packed(attempt, task, make_item(attempt), bundle, report, self._loop.time()))
+                return
+            head = encode_request(attempt, task)
         except Exception as error:  # what cannot cross now never can; the engine goes on
             outcome = failure(attempt, "NotSendable", f"{type(error).__name__}: {error}", permanent=True)
             self._loop.call_soon(self._report_unless_closed, report, outcome)
             return
-        going = _Going(attempt, head, bundle, report)
+        going = _Going(attempt, head, bundle, report, self._loop.time())
         self._going[attempt.run_id, attempt.node.index] = going
         going.task = self._loop.create_task(self._run(going))
-        if self._watch is None:
-            self._watch = self._loop.create_task(self._watch_machines())
 
     def cancel(self, run_id: str, index: int) -> None:
         going = self._going.get((run_id, index))
         if going is not None:
             self._stop(going, _Why.CANCELLED)
+        elif self._packs is not None:
+            self._packs.cancel(run_id, index)
 
     async def close(self) -> None:
         self._closed = True
         tasks = [going.task for going in self._going.values() if going.task is not None]
         for going in list(self._going.values()):
             self._stop(going, _Why.CLOSED)
-        for helper in (self._watch, self._looking):
-            if helper is not None:
-                helper.cancel()
-                tasks.append(helper)
+        await self._members.close()
+        if self._packs is not None:
+            await self._packs.close()
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=self._cluster.stop_seconds or 1.0)
             for task in late:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         await self._cluster.close()
+
+    def _task(self, attempt: Attempt) -> tuple[bytes, Bundle]:
+        key = (attempt.dag.dag_id, attempt.dag.version, attempt.node.index)
+        found = self._tasks.get(key)
+        if found is None:
+            if len(self._tasks) >= _TASKS:
+                self._tasks.clear()
+            bundle = self._bundles.of(attempt.dag)
+            sets_environment = self._cluster.sets_environment
+            task = encode_task(attempt, self._limits, bundle=bundle, sets_environment=sets_environment)
+            found = self._tasks[key] = (task, bundle)
+        return found
 
     # ── one attempt ──
 
@@ -175,18 +201,13 @@ class RemoteExecutor:
 
     async def _make(self, going: _Going) -> Outcome:
         attempt = going.attempt
-        await self._wait_for_machine(attempt.node.resources)
-        timer = None
-        if attempt.node.timeout is not None:
-            timer = self._clock.call_later(
-                attempt.node.timeout.total_seconds(), lambda: self._stop(going, _Why.TIMED_OUT)
-            )
+        await self._members.wait_for_machine(attempt.node.resources)
         try:
             reply = await self._ask(going)
         finally:
-            if timer is not None:
-                timer.cancel()
-        self._tell(attempt, reply)
+            if going.timer is not None:
+                going.timer.cancel()
+        self._tell(attempt, reply, going.since)
         if going.why is _Why.TIMED_OUT:
             return timed_out(attempt)
         assert reply.outcome is not None  # noqa: S101 - for the type checker
@@ -212,10 +233,18 @@ class RemoteExecutor:
             f"{attempt.dag.dag_id}.{node.task_id}",
             going.head + going.bundle.text if with_bundle else going.head,
             node.resources,
-            node.resources.idempotent and node.resources.is_plain and node.timeout is None,
+            None if node.timeout is None else lambda: self._begun(going),
         )
-        going.submitted = self._cluster.submit(call, self._machines)
+        going.submitted = self._cluster.submit(call, self._members.machines)
         return await going.submitted.reply()
+
+    def _begun(self, going: _Going) -> None:
+        """A worker has the attempt: its time runs from here, not from when it was handed to the cluster."""
+        timeout = going.attempt.node.timeout
+        if timeout is not None and going.timer is None and going.why is None:
+            going.timer = self._clock.call_later(
+                timeout.total_seconds(), lambda: self._stop(going, _Why.TIMED_OUT)
+            )
 
     def _stop(self, going: _Going, why: _Why) -> None:
         if going.why is not None or going.task is None:
@@ -240,13 +269,17 @@ class RemoteExecutor:
             case _Why.TIMED_OUT:
                 return timed_out(attempt)
             case _Why.STRANDED:
-                misfit = explain_misfit(attempt.node.resources, self._machines) or "its machine is gone"
-                return failure(attempt, "Unschedulable", misfit)
+                misfit = explain_misfit(attempt.node.resources, self._members.machines)
+                return failure(attempt, "Unschedulable", misfit or "its machine is gone")
+            case _Why.LOST:
+                return failure(attempt, "ClusterLost", "the cluster went away, and the attempt with it")
             case _:
                 assert_never(going.why)
 
-    def _tell(self, attempt: Attempt, reply: Reply) -> None:
-        self._observe(self._cluster.name, attempt.dag.dag_id, reply.seconds)
+    def _tell(self, attempt: Attempt, reply: Reply, since: float) -> None:
+        waiting = max(self._loop.time() - since - reply.seconds, 0.0)
+        spent = Spent(reply.seconds, reply.cpu_seconds, waiting)
+        self._observe(self._cluster.name, attempt.dag.dag_id, spent)
         if not reply.lines:
             return
         facts = {
@@ -261,80 +294,30 @@ class RemoteExecutor:
             left_out = f"({reply.dropped} more lines were left out)"
             logger.info("task.said", extra={**facts, "severity": "WARNING", "line": left_out})
 
-    # ── machines ──
-
-    async def _wait_for_machine(self, request: Resources) -> None:
-        """Return when some machine can satisfy the request; `ClusterFailure` when none ever can."""
-        waited = 0.0
-        while request not in self._fitting:
-            await self._look()
-            misfit = explain_misfit(request, self._machines)
-            if misfit is None:
-                self._fitting.add(request)
-                return
-            # Workers that start anew leave a cluster empty for a moment, which says nothing of its size.
-            patience = self._wait_seconds if self._machines else max(self._wait_seconds, _EMPTY_SECONDS)
-            if waited >= patience:
-                raise ClusterFailure("Unschedulable", misfit, permanent=bool(self._machines))
-            pause = min(_LOOK_WAITING, patience - waited)
-            await self._clock.sleep(pause)
-            waited += pause
-
-    async def _look(self) -> None:
-        """See what the cluster has now; whoever asks meanwhile gets the same answer."""
-        if self._looking is None:
-            self._looking = self._loop.create_task(self._ask_for_machines())
-            self._looking.add_done_callback(self._looked)
-        await asyncio.shield(self._looking)
-
-    def _looked(self, looking: asyncio.Task[None]) -> None:
-        self._looking = None
-        if not looking.cancelled():
-            looking.exception()  # raised where it is awaited, if anybody still waits
-
-    async def _ask_for_machines(self) -> None:
-        self._machines = await self._cluster.machines()
-        self._fitting = {one for one in self._fitting if explain_misfit(one, self._machines) is None}
-
-    async def _watch_machines(self) -> None:
-        """Attempts whose only machines went away would wait for ever: seen twice without one, they are stopped."""
-        absent = 0
-        while True:
-            await self._clock.sleep(_LOOK_UNDER_WAY)
-            try:
-                await self._look()
-            except ClusterFailure:
-                absent += 1
-            else:
-                absent = 0 if self._machines else absent + 1
-                self._stop_stranded()
-            if absent > 1 and await self._rejoin():
-                absent = 0
+    # ── what becomes of the cluster ──
 
     def _stop_stranded(self) -> None:
+        """Attempts whose only machines went away would wait for ever: seen twice without one, they are stopped."""
+        if self._packs is not None:
+            self._packs.resume()
         for going in list(self._going.values()):
-            if explain_misfit(going.attempt.node.resources, self._machines) is None:
+            if explain_misfit(going.attempt.node.resources, self._members.machines) is None:
                 going.stranded = 0
                 continue
             going.stranded += 1
             if going.stranded > 1 and going.submitted is not None:
                 self._stop(going, _Why.STRANDED)
 
-    async def _rejoin(self) -> bool:
-        """The cluster that we were part of is gone: join what is there now, once it is; what was under way is lost.
+    def _lose(self) -> None:
+        """What was submitted will not be answered; what was not waits for the cluster."""
+        if self._packs is not None:
+            self._packs.pause()
+        for going in list(self._going.values()):
+            if going.submitted is not None:
+                self._stop(going, _Why.LOST)
 
-        While nothing is there, attempts are left alone: workers can outlive the head of their cluster.
-        """
-        try:
-            await self._cluster.reach()
-            for going in list(self._going.values()):
-                if going.submitted is not None:
-                    self._stop(going, _Why.STRANDED)
-            await self._cluster.rejoin()
-            await self._look()
-        except (SettingsError, ClusterFailure) as error:
-            facts = {"executor": self._cluster.name, "error": str(error)}
-            logger.warning("executor.unreachable", extra=facts)
-            return False
-        logger.warning("executor.rejoined", extra={"executor": self._cluster.name})
-        return True
+
+def _packs(attempt: Attempt) -> bool:
+    """It does no harm twice, needs nothing special, and has no limit of time."""
+    node = attempt.node
+    return node.resources.idempotent and node.resources.is_plain and node.timeout is None

@@ -26,12 +26,15 @@ class RayExecutor(RemoteExecutor):
         wait_seconds: float = 0.0,
         observe: Observe | None = None,
         clock: Clock | None = None,
+        driver: str | None = None,
     ) -> None:
-        """`pack_actors` 0 makes every attempt a call of its own; `wait_seconds` and `root` as in `RemoteExecutor`."""
+        """`pack_actors` 0 makes every attempt a call of its own; `driver` as in `RayCluster`, the rest as in
+        `RemoteExecutor`."""
         super().__init__(
-            RayCluster(address, pack_actors=pack_actors, pack_size=pack_size),
+            RayCluster(address, pack_actors=pack_actors, driver=driver),
             limits=limits,
             root=root,
+            pack_size=pack_size,
             wait_seconds=wait_seconds,
             observe=observe,
             clock=clock,

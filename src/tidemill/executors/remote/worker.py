@@ -6,6 +6,7 @@ Nothing is decided here, and nothing raised: what a task does, or what keeps it 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 import threading
@@ -17,13 +18,15 @@ from typing import Any
 
 import orjson
 
+from tidemill.dag.definition import Dag
 from tidemill.errors import DefinitionError, SettingsError, TaskFailed
 from tidemill.events import json_format
 from tidemill.executors.remote.capture import Lines, gather
 from tidemill.executors.remote.claims import ClaimFailure, Claims
 from tidemill.executors.remote.definitions import Definitions, MissingBundle
 from tidemill.executors.remote.outcomes import failure
-from tidemill.executors.remote.request import CONTRACT, Reply, encode_missing, encode_reply
+from tidemill.executors.remote.pack_request import PackReplies, refuse_pack
+from tidemill.executors.remote.request import CONTRACT, Item, Reply, encode_missing, encode_reply
 from tidemill.executors.result import failed, succeeded
 from tidemill.runs.arguments import make_arguments
 from tidemill.runs.attempts import Attempt, Outcome
@@ -34,41 +37,83 @@ _definitions = Definitions()
 #: Variables of the process are set by one attempt at a time.
 _environment = threading.Lock()
 
+_Made = tuple[Outcome, Reply]
 
-def perform(request: bytes) -> bytes:
-    """Make one attempt."""
-    prepared = _prepare(request)
-    if isinstance(prepared, bytes):
-        return prepared
+
+def perform(request: bytes, tell_start: Callable[[], object] | None = None) -> bytes:
+    """Make one attempt; `tell_start` is called when it begins."""
+    if tell_start is not None:
+        tell_start()
+    line, _, bundle = request.partition(b"\n")
+    head: dict[str, Any] = orjson.loads(line)
+    mismatch = _mismatch(head)
+    if mismatch is not None:
+        # Which attempt it is, the node knows.
+        unknown = failure(("", 0, 0), "ContractMismatch", mismatch, permanent=True)
+        return encode_reply(unknown, Reply(worker=_here()))
+    task, item = head["task"], head["item"]
+    try:
+        dag = _definitions.find(task, bundle)
+        made = _make(_prepare(task, item, dag))
+    except MissingBundle:
+        return encode_missing()
+    except DefinitionError as error:
+        made = _unloadable(task, item, error)
+    return encode_reply(*_signed(made))
+
+
+def perform_pack(request: bytes) -> bytes:
+    """Make small attempts, one after the other; coroutines side by side. None of them fails another one."""
+    head: dict[str, Any] = orjson.loads(request)
+    mismatch = _mismatch(head)
+    if mismatch is not None:
+        return refuse_pack("ContractMismatch", mismatch)
+    groups: Sequence[tuple[Mapping[str, Any], Sequence[Item]]] = head["groups"]
+    replies = PackReplies(sum(len(items) for _, items in groups))
+    coroutines: list[tuple[int, _Prepared]] = []
+    places = itertools.count()
+    for task, items in groups:
+        dag = _find(task, head["bundles"].get(task["bundle"], ""))
+        for item, place in zip(items, places, strict=False):
+            if dag is None:
+                replies.set_missing(place)
+            elif isinstance(dag, DefinitionError):
+                replies.set(place, *_unloadable(task, item, dag))
+            else:
+                prepared = _prepare(task, item, dag)
+                if isinstance(prepared, _Prepared) and prepared.attempt.node.is_coroutine:
+                    coroutines.append((place, prepared))
+                else:
+                    replies.set(place, *_make(prepared))
+    if coroutines:
+        asyncio.run(_side_by_side(coroutines, replies))
+    return replies.encode(_here())
+
+
+def _find(task: Mapping[str, Any], bundle: str) -> Dag | DefinitionError | None:
+    try:
+        return _definitions.find(task, bundle.encode())
+    except DefinitionError as error:
+        return error
+    except MissingBundle:
+        return None
+
+
+def _make(prepared: _Prepared | Outcome) -> _Made:
+    if isinstance(prepared, Outcome):
+        return prepared, Reply()
     if prepared.attempt.node.is_coroutine:
         return prepared.run(lambda call: asyncio.run(_awaited(call)))
     return prepared.run(lambda call: call())
-
-
-def perform_pack(requests: Sequence[bytes]) -> list[bytes]:
-    """Make small attempts, one after the other; coroutines side by side. None of them fails another one."""
-    replies: list[bytes | None] = [None] * len(requests)
-    coroutines: list[tuple[int, _Prepared]] = []
-    for place, request in enumerate(requests):
-        prepared = _prepare(request)
-        if isinstance(prepared, bytes):
-            replies[place] = prepared
-        elif prepared.attempt.node.is_coroutine:
-            coroutines.append((place, prepared))
-        else:
-            replies[place] = prepared.run(lambda call: call())
-    if coroutines:
-        asyncio.run(_side_by_side(coroutines, replies))
-    return [reply or b"" for reply in replies]
 
 
 async def _awaited(call: Callable[[], Awaitable[Any]]) -> Any:
     return await call()
 
 
-async def _side_by_side(coroutines: Sequence[tuple[int, _Prepared]], replies: list[bytes | None]) -> None:
+async def _side_by_side(coroutines: Sequence[tuple[int, _Prepared]], replies: PackReplies) -> None:
     async def one(place: int, prepared: _Prepared) -> None:
-        replies[place] = await prepared.run_async()
+        replies.set(place, *await prepared.run_async())
 
     await asyncio.gather(*(one(place, prepared) for place, prepared in coroutines))
 
@@ -76,22 +121,31 @@ async def _side_by_side(coroutines: Sequence[tuple[int, _Prepared]], replies: li
 class _Prepared:
     """An attempt with its arguments, ready to be called."""
 
-    def __init__(self, attempt: Attempt, head: Mapping[str, Any], claims: Claims | None) -> None:
+    __slots__ = ("_claims", "_task", "attempt")
+
+    def __init__(self, attempt: Attempt, task: Mapping[str, Any], claims: Claims | None) -> None:
         self.attempt = attempt
-        self._head = head
+        self._task = task
         self._claims = claims
 
-    def run(self, invoke: Callable[[Callable[[], Any]], Any]) -> bytes:
-        with gather() as lines, _variables(self._head.get("env_vars")):
-            begun = time.perf_counter()
+    def run(self, invoke: Callable[[Callable[[], Any]], Any]) -> _Made:
+        variables = self._task.get("env_vars")
+        if variables:
+            with _variables(variables):
+                return self._run(invoke)
+        return self._run(invoke)
+
+    def _run(self, invoke: Callable[[Callable[[], Any]], Any]) -> _Made:
+        with gather() as lines:
+            begun, cpu = time.perf_counter(), time.thread_time()
             try:
                 outcome = self._succeeded(invoke(self._call))
             except BaseException as error:  # also SystemExit: a task must not end its worker
                 outcome = failed(self.attempt, error)
-            seconds = time.perf_counter() - begun
-        return _reply(outcome, lines, seconds)
+            seconds, cpu = time.perf_counter() - begun, time.thread_time() - cpu
+        return outcome, _reply(lines, seconds, cpu)
 
-    async def run_async(self) -> bytes:
+    async def run_async(self) -> _Made:
         with gather() as lines:
             begun = time.perf_counter()
             try:
@@ -99,16 +153,16 @@ class _Prepared:
             except BaseException as error:
                 outcome = failed(self.attempt, error)
             seconds = time.perf_counter() - begun
-        return _reply(outcome, lines, seconds)
+        return outcome, _reply(lines, seconds, 0.0)
 
     def _call(self) -> Any:
         return self.attempt.node.function(*self.attempt.args, **self.attempt.kwargs)
 
     def _succeeded(self, result: Any) -> Outcome:
         if self._claims is None:
-            return succeeded(self.attempt, result, self._head["max_result_bytes"])
+            return succeeded(self.attempt, result, self._task["max_result_bytes"])
         outcome = succeeded(self.attempt, result, 1 << 40)
-        if len(outcome.result) > self._head["claim_check_bytes"]:
+        if len(outcome.result) > self._task["claim_check_bytes"]:
             attempt = self.attempt
             try:
                 outcome.result = self._claims.put(
@@ -119,44 +173,54 @@ class _Prepared:
         return outcome
 
 
-def _prepare(request: bytes) -> _Prepared | bytes:
-    """The attempt ready to be called, or the reply when it cannot be."""
-    line, _, bundle = request.partition(b"\n")
-    head: dict[str, Any] = orjson.loads(line)
-    if head.get("contract") != CONTRACT:
-        message = (
-            f"the worker speaks version {CONTRACT} of the contract, the node version {head.get('contract')}"
-        )
-        return _refused(head, "ContractMismatch", f"{message}; install the same Tidemill on both")
+def _prepare(task: Mapping[str, Any], item: Item, dag: Dag) -> _Prepared | Outcome:
+    """The attempt ready to be called, or its outcome when it cannot be."""
+    run_id, number, text, values, event = item
+    node = dag.tasks[task["index"]]
+    attempt = Attempt(run_id, dag, node, number, (), {})
     try:
-        dag = _definitions.find(head, bundle)
-    except MissingBundle:
-        return encode_missing()
-    except DefinitionError as error:
-        return _refused(head, "DefinitionError", f"the worker cannot load this version: {error}")
-    node = dag.tasks[head["index"]]
-    attempt = Attempt(head["run"], dag, node, head["attempt"], (), {})
-    try:
-        claims = _claims(head["claim_check_url"])
-        results = {int(index): _value(value, claims) for index, value in head["results"].items()}
-        parameters = dag.parameters.load(head["parameters"].encode())
-        event = None if head["event"] is None else json_format.from_json(head["event"])
+        claims = _claims(task["claim_check_url"])
+        results = {int(index): _value(value, claims) for index, value in values.items()}
         attempt.args, attempt.kwargs = make_arguments(
-            attempt.run_id,
+            run_id,
             dag,
             node=node,
-            number=attempt.number,
+            number=number,
             results=results,
-            parameters=parameters,
-            event=event,
+            parameters=dag.parameters.load(text.encode()),
+            event=None if event is None else json_format.from_json(event),
         )
     except ClaimFailure as error:
-        return _reply(failure(attempt, error.kind, str(error), permanent=error.permanent), None, 0.0)
+        return failure(attempt, error.kind, str(error), permanent=error.permanent)
     except TaskFailed as error:
-        return _reply(failure(attempt, error.error_type, error.message, permanent=True), None, 0.0)
+        return failure(attempt, error.error_type, error.message, permanent=True)
     except Exception as error:  # types of the user's own parameters may raise anything
-        return _reply(failure(attempt, type(error).__name__, str(error), permanent=True), None, 0.0)
-    return _Prepared(attempt, head, claims)
+        return failure(attempt, type(error).__name__, str(error), permanent=True)
+    return _Prepared(attempt, task, claims)
+
+
+def _mismatch(head: Mapping[str, Any]) -> str | None:
+    theirs = head.get("contract")
+    if theirs == CONTRACT:
+        return None
+    return (
+        f"the worker speaks version {CONTRACT} of the contract, the node version {theirs}; "
+        "install the same Tidemill on both"
+    )
+
+
+def _unloadable(task: Mapping[str, Any], item: Item, error: DefinitionError) -> _Made:
+    message = f"the worker cannot load this version: {error}"
+    return failure((item[0], task["index"], item[1]), "DefinitionError", message, permanent=True), Reply()
+
+
+def _signed(made: _Made) -> _Made:
+    made[1].worker = _here()
+    return made
+
+
+def _reply(lines: Lines, seconds: float, cpu_seconds: float) -> Reply:
+    return Reply(lines.kept, lines.dropped, round(seconds, 6), round(cpu_seconds, 6))
 
 
 def _value(value: Any, claims: Claims | None) -> Any:
@@ -196,18 +260,6 @@ def _variables(variables: Mapping[str, str] | None) -> Iterator[None]:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
-
-
-def _refused(head: Mapping[str, Any], kind: str, message: str) -> bytes:
-    outcome = failure((head["run"], head["index"], head["attempt"]), kind, message, permanent=True)
-    return _reply(outcome, None, 0.0)
-
-
-def _reply(outcome: Outcome, lines: Lines | None, seconds: float) -> bytes:
-    reply = Reply((), 0, round(seconds, 6), _here())
-    if lines is not None:
-        reply.lines, reply.dropped = lines.kept, lines.dropped
-    return encode_reply(outcome, reply)
 
 
 @lru_cache(maxsize=1)

@@ -15,10 +15,11 @@ from tidemill.clock import Clock
 from tidemill.errors import EventRejected, StoreUnavailable
 from tidemill.project.model import FileSource
 from tidemill.sources.files import announcement
+from tidemill.sources.files.archiving import Archiver, Done
 from tidemill.sources.files.candidates import Candidates
 from tidemill.sources.files.health import Fault, Health
 from tidemill.sources.files.intake import CALL_FILES
-from tidemill.sources.files.reader import Landed
+from tidemill.sources.files.reader import Landed, Refused
 from tidemill.sources.files.version import Announced
 from tidemill.storage.contract import Append, Appended, EventLog
 
@@ -55,6 +56,7 @@ class Announcer:
         candidates: Candidates,
         health: Health,
         tally: Tally,
+        archiver: Archiver | None = None,
     ) -> None:
         self._spec = spec
         self._log = log
@@ -63,30 +65,38 @@ class Announcer:
         self._candidates = candidates
         self._health = health
         self._tally = tally
+        self._archiver = archiver
 
-    async def run(self, landed: asyncio.Queue[list[Landed]]) -> None:
+    async def run(self, landed: asyncio.Queue[list[Landed | Refused]]) -> None:
         """Append until cancelled: as much at once as there is, when the log has room."""
         while True:
             batch = list(await landed.get())
             while len(batch) + CALL_FILES <= BATCH_FILES and not landed.empty():
                 batch += landed.get_nowait()
-            await self._announce(batch)
+            await self.announce(batch)
             for file in batch:
                 self._candidates.drop(file.path)
 
-    async def _announce(self, batch: Sequence[Landed]) -> None:
+    async def announce(self, batch: Sequence[Landed | Refused]) -> None:
         """Announce every file, however long it takes; one that the log refuses becomes a dead letter."""
+        job = announcement.announce(self._spec, batch, at=self._clock.now_us())
+        done = self._done_with(batch, job)
         try:
-            await self._append(announcement.announce(self._spec, batch, at=self._clock.now_us()))
+            if self._archiver is not None:
+                self._archiver.expect(done)
+            await self.append(job)
         except EventRejected as refusal:
             if len(batch) == 1:
                 at = self._clock.now_us()
-                await self._append(announcement.refuse(self._spec, batch[0], refusal, at=at))
+                await self.append(announcement.refuse(self._spec, batch[0], refusal, at=at))
                 return
             for file in batch:
-                await self._announce([file])
+                await self.announce([file])
+        else:
+            if self._archiver is not None:
+                self._archiver.announced(done)
 
-    async def _append(self, job: Append) -> None:
+    async def append(self, job: Append) -> None:
         """Append one job, again and again until it is on disk; raises `EventRejected` when it is refused."""
         delay = FIRST_RETRY_SECONDS
         while True:
@@ -102,6 +112,17 @@ class Announcer:
         for row in job.files:
             self._announced.add(row)
         self._count(job, answers)
+
+    def _done_with(self, batch: Sequence[Landed | Refused], job: Append) -> list[Done]:
+        """What the archive is told of a batch: each file that has an event."""
+        if self._archiver is None:
+            return []
+        events = iter(job.events)
+        return [
+            Done(next(events).id, ((file.path, file.version),))
+            for file in batch
+            if isinstance(file, Landed) and announcement.has_event(self._spec, file)
+        ]
 
     def _count(self, job: Append, answers: Sequence[Appended]) -> None:
         duplicates = sum(answer.duplicate for answer in answers)

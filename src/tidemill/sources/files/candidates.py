@@ -109,14 +109,17 @@ class Candidates:
         self._due.appendleft(candidate)
         self._some_due.set()
 
-    def settle_later(self, path: str, version: Version) -> None:
-        """A taken file is not complete: it is due again after the quiet time, or when it is told complete."""
+    def settle_later(self, path: str, version: Version, seconds: float | None = None) -> None:
+        """A taken file is not complete: it is due again after the quiet time, or when it is told complete.
+
+        `seconds`: how long to wait instead; it cannot be told complete before.
+        """
         candidate = self._candidates[path]
         candidate.version = version
-        if candidate.again and candidate.complete:
+        if candidate.again and candidate.complete and seconds is None:
             self._make_due(candidate)
         else:
-            self._wait(candidate)
+            self._wait(candidate, seconds)
 
     def drop(self, path: str) -> None:
         """A taken file was announced, or there is nothing to announce."""
@@ -147,10 +150,12 @@ class Candidates:
         else:
             self._wait(candidate)
 
-    def _wait(self, candidate: _Candidate) -> None:
+    def _wait(self, candidate: _Candidate, seconds: float | None = None) -> None:
         candidate.state = _State.WAITING
         candidate.again = False
-        candidate.wakeup = self._clock.call_later(self._quiet_seconds, lambda: self._make_due(candidate))
+        candidate.wakeup = self._clock.call_later(
+            self._quiet_seconds if seconds is None else seconds, lambda: self._make_due(candidate)
+        )
 
     def _make_due(self, candidate: _Candidate) -> None:
         if candidate.wakeup is not None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from enum import StrEnum
 
 from tidemill.sources.contract import SourceState
+from tidemill.sources.state import StateMachine
 
 __all__ = ["Fault", "Health"]
-
-logger = logging.getLogger(__name__)
 
 
 class Fault(StrEnum):
@@ -19,35 +17,31 @@ class Fault(StrEnum):
     FOLDER = "folder"
     #: The store takes nothing.
     STORE = "store"
-    #: No hints from the operating system: new files are found by scans only.
+    #: No hints from the operating system: new files are found by listing only.
     WATCH = "watch"
     #: A folder below cannot be listed.
     LISTING = "listing"
     #: A file cannot be read.
     FILE = "file"
+    #: A file cannot be moved into the archive.
+    ARCHIVE = "archive"
 
 
 _STALLING = frozenset({Fault.FOLDER, Fault.STORE})
 
 
 class Health:
-    """The faults of one source; told once in the log, when they begin."""
+    """The faults of one source; each is told once, when it begins."""
 
     def __init__(self, source: str) -> None:
-        self._source = source
+        self._machine = StateMachine(source, "files")
         self._faults: dict[Fault, str] = {}
         self._base = SourceState.STARTING
 
     @property
     def state(self) -> SourceState:
         """Stalled and degraded follow from the faults; without any, the base state holds."""
-        if self._base is SourceState.STOPPED:
-            return self._base
-        if not _STALLING.isdisjoint(self._faults):
-            return SourceState.STALLED
-        if self._faults and self._base is SourceState.LIVE:
-            return SourceState.DEGRADED
-        return self._base
+        return self._machine.state
 
     @property
     def error(self) -> str:
@@ -63,15 +57,34 @@ class Health:
         """Starting, live or stopped; a new start begins without faults."""
         if base is SourceState.STARTING:
             self._faults.clear()
-        self._base = base
+        if base is not self._base:
+            self._base = base
+            self._tell()
 
     def report(self, fault: Fault, error: str) -> None:
         """Something is wrong, until `mend`."""
-        if fault not in self._faults:
-            name = "source.stalled" if fault in _STALLING else "source.degraded"
-            logger.warning(name, extra={"source": self._source, "error": error})
+        is_new = fault not in self._faults
         self._faults[fault] = error
+        if is_new:
+            self._tell()
 
     def mend(self, fault: Fault) -> None:
         """It is right again."""
-        self._faults.pop(fault, None)
+        if self._faults.pop(fault, None) is not None:
+            self._tell()
+
+    def _tell(self) -> None:
+        state = self._derived()
+        # Fewer reasons for the same state are no news.
+        self._machine.become(
+            state, self.error if state in (SourceState.STALLED, SourceState.DEGRADED) else ""
+        )
+
+    def _derived(self) -> SourceState:
+        if self._base is SourceState.STOPPED:
+            return self._base
+        if not _STALLING.isdisjoint(self._faults):
+            return SourceState.STALLED
+        if self._faults and self._base is SourceState.LIVE:
+            return SourceState.DEGRADED
+        return self._base

@@ -12,7 +12,16 @@ from typing import assert_never
 
 from tidemill.sources.files.candidates import Candidates
 from tidemill.sources.files.health import Fault, Health
-from tidemill.sources.files.reader import Finding, Landed, Nothing, Reader, Request, Unreadable, Unsettled
+from tidemill.sources.files.reader import (
+    Finding,
+    Landed,
+    Nothing,
+    Reader,
+    Refused,
+    Request,
+    Unreadable,
+    Unsettled,
+)
 
 __all__ = ["CALL_FILES", "READERS", "Intake"]
 
@@ -42,7 +51,7 @@ class Intake:
         self._threads = threads
         self._on_folder_lost = on_folder_lost
         #: Complete files, in the order in which they were read; each is still a candidate.
-        self.landed: asyncio.Queue[list[Landed]] = asyncio.Queue(WAITING_CALLS)
+        self.landed: asyncio.Queue[list[Landed | Refused]] = asyncio.Queue(WAITING_CALLS)
         #: Paths that could not be read; scans pass over them until `forgive`.
         self.unreadable: set[str] = set()
 
@@ -68,7 +77,7 @@ class Intake:
                 continue
             for request in reversed(requests[len(findings) :]):
                 self._candidates.give_back(request)
-            landed = [finding for finding in findings if isinstance(finding, Landed)]
+            landed = [finding for finding in findings if isinstance(finding, Landed | Refused)]
             for finding in findings:
                 self._settle(finding)
             if landed:
@@ -76,10 +85,10 @@ class Intake:
 
     def _settle(self, finding: Finding) -> None:
         match finding:
-            case Landed():
+            case Landed() | Refused():
                 pass  # stays a candidate until it is announced
-            case Unsettled(path, version):
-                self._candidates.settle_later(path, version)
+            case Unsettled(path, version, wait):
+                self._candidates.settle_later(path, version, wait)
             case Nothing(path):
                 self._candidates.drop(path)
             case Unreadable(path, reason):

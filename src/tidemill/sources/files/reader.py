@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from tidemill.sources.files import folder, version, writers
+from tidemill.sources.files.manifest import MAX_BYTES
+from tidemill.sources.files.proofs import Proof, Proofs
 from tidemill.sources.files.version import Announced, Version
 
-__all__ = ["Finding", "Landed", "Nothing", "Reader", "Request", "Unreadable", "Unsettled"]
+__all__ = ["Finding", "Landed", "Nothing", "Reader", "Refused", "Request", "Unreadable", "Unsettled"]
 
 #: Bytes read at once.
 CHUNK_BYTES = 1 << 20
@@ -43,6 +45,21 @@ class Landed:
     version: Version
     #: Hex SHA-256; empty for a name that is not text, whose file is not read.
     digest: str
+    #: The whole content, of files that are read for what they say.
+    content: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A settled file that is not what its proof says, or whose proof says nothing that can be read."""
+
+    path: str
+    version: Version
+    digest: str
+    code: str
+    detail: str
+    #: What the ledger calls this version together with this proof.
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +68,8 @@ class Unsettled:
 
     path: str
     version: Version
+    #: Seconds after which to look again, where that is not the quiet time.
+    wait: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +87,33 @@ class Unreadable:
     reason: str
 
 
-Finding = Landed | Unsettled | Nothing | Unreadable
+Finding = Landed | Refused | Unsettled | Nothing | Unreadable
 
 
 class Reader:
     """Reads files of one folder, from several threads at once."""
 
-    def __init__(self, path: Path, announced: Announced, *, marker: str | None, ask_writers: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        announced: Announced,
+        *,
+        marker: str | None,
+        ask_writers: bool,
+        proofs: Proofs | None = None,
+        min_age: float = 0.0,
+        now_us: Callable[[], int] = lambda: 0,
+        keeps: Callable[[str], bool] = lambda _path: False,
+    ) -> None:
+        """`min_age` in seconds, against `now_us`; `keeps(path)` asks for a file's content beside its digest."""
         self._path = path
         self._announced = announced
         self._marker = marker
         self._ask_writers = ask_writers
+        self._proofs = proofs
+        self._min_age = min_age
+        self._now_us = now_us
+        self._keeps = keeps
         self._knows_writers: dict[int, bool] = {}
         self._stopping = threading.Event()
 
@@ -122,22 +157,54 @@ class Reader:
                         return Nothing(path)
                     now = Version.from_stat(os.fstat(file))
                     if self._announced.has(path, now):
+                        return self._recall(path, now, file)
+                    proof = None if self._proofs is None else self._proofs.find(root, path)
+                    if self._proofs is not None and (proof is None or self._was_refused(path, now, proof)):
                         return Nothing(path)
-                    if not request.complete and request.settled != now:
+                    if wait := self._youth(request, now):
+                        return Unsettled(path, now, wait)
+                    if proof is None and not request.complete and request.settled != now:
                         return Unsettled(path, now)
                     if ask_writers and writers.is_open_for_writing(file):
                         return Unsettled(path, now)
                     if budget is not None and now.size > budget:
                         return None
+                    content = _content(file) if self._keeps(path) else None
                     digest = self._digest(file, now.size) if version.is_text(path) else ""
                     after = Version.from_stat(os.stat(name, dir_fd=parent, follow_symlinks=False))
                     if digest is None or after != now:
                         return Unsettled(path, after)
-                    return Landed(path, now, digest)
+                    if proof is not None and digest != proof.digest:
+                        # Whoever writes it may not have ended: only what has rested can be wrong.
+                        return (
+                            _refused(path, now, digest, proof)
+                            if request.settled == now
+                            else Unsettled(path, now)
+                        )
+                    return Landed(path, now, digest, content)
         except OSError as error:
             if folder.is_gone(error):
                 return Nothing(path)
             return Unreadable(path, error.strerror or type(error).__name__)
+
+    def _recall(self, path: str, now: Version, file: int) -> Landed | Nothing:
+        """A version that was announced is nothing new, but may be part of a set that is not complete."""
+        digest = self._announced.recall(path, now)
+        if digest is None:
+            return Nothing(path)
+        return Landed(path, now, digest, _content(file) if self._keeps(path) else None)
+
+    def _was_refused(self, path: str, now: Version, proof: Proof) -> bool:
+        return self._announced.has(proof.refusal(path), now)
+
+    def _youth(self, request: Request, now: Version) -> float:
+        """Seconds until the file is old enough. A time of change in the future counts from when it was first seen."""
+        if not self._min_age:
+            return 0.0
+        age = (self._now_us() - now.mtime_ns // 1000) / 1_000_000
+        if age < 0:
+            return 0.0 if request.settled == now else self._min_age
+        return max(0.0, self._min_age - age)
 
     def _digest(self, file: int, size: int) -> str | None:
         """The digest of the whole file; None when it is not `size` bytes long, or when we are stopping."""
@@ -157,3 +224,20 @@ def _exists(parent: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _content(file: int) -> bytes:
+    """The whole file, cut after the largest list and a byte; the file's position stays."""
+    pieces, at = [], 0
+    while at <= MAX_BYTES and (piece := os.pread(file, min(CHUNK_BYTES, MAX_BYTES + 1 - at), at)):
+        pieces.append(piece)
+        at += len(piece)
+    return b"".join(pieces)
+
+
+def _refused(path: str, now: Version, digest: str, proof: Proof) -> Refused:
+    if proof.digest is None:
+        code, detail = "invalid_manifest", f"{proof.path}: {proof.error}"
+    else:
+        code, detail = "digest_mismatch", f"{proof.path} says {proof.digest}"
+    return Refused(path, now, digest, code, detail, proof.refusal(path))

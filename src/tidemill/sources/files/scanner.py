@@ -48,19 +48,23 @@ class Scanner:
         self._rule = rule
         self._is_known = is_known
 
-    def scan(self, *, limit: int) -> Scan:
+    def scan(self, *, limit: int, below: str = "") -> Scan:
         """Up to `limit` selected files that are not known; with markers, only files whose marker is there.
 
-        Raises OSError when the folder itself cannot be listed.
+        `below`: only in the folder with that prefix ("a/b/"). Raises OSError when the folder cannot be listed.
         """
         with folder.open_root(self._path) as root:
             found = Scan(limit)
-            pending = self._list(root, "", found)
+            if below:
+                with folder.open_below(root, below.rstrip("/").split("/")) as first:
+                    pending = self._list(first, below, found)
+            else:
+                pending = self._list(root, "", found)
             while pending and not found.truncated:
                 prefix = pending.pop()
                 try:
-                    with folder.open_below(root, prefix.rstrip("/").split("/")) as below:
-                        pending.extend(self._list(below, prefix, found))
+                    with folder.open_below(root, prefix.rstrip("/").split("/")) as here:
+                        pending.extend(self._list(here, prefix, found))
                 except OSError as error:
                     if not folder.is_gone(error):
                         found.error = found.error or f"{prefix}: {error.strerror}"
@@ -73,7 +77,7 @@ class Scanner:
         with os.scandir(here) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    if not entry.name.startswith("."):
+                    if not entry.name.startswith(".") and self._rule.enters(f"{prefix}{entry.name}/"):
                         below.append(f"{prefix}{entry.name}/")
                 elif entry.is_file(follow_symlinks=False) and (marked is None or entry.name in marked):
                     self._see(entry, prefix + entry.name, found)

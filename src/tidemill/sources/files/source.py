@@ -7,7 +7,6 @@ parts share candidates and the memory of what was announced, and nothing else.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -16,20 +15,21 @@ from tidemill.clock import Clock
 from tidemill.errors import StorageError
 from tidemill.project.model import FileSource
 from tidemill.sources.contract import SourceState, SourceStatus
+from tidemill.sources.files import announcement
 from tidemill.sources.files.announcer import Announcer, Tally
+from tidemill.sources.files.archiving import Archiver, Done
+from tidemill.sources.files.assembly import Assembly
 from tidemill.sources.files.candidates import Candidates
 from tidemill.sources.files.health import Fault, Health
 from tidemill.sources.files.intake import READERS, Intake
 from tidemill.sources.files.lookout import Lookout
-from tidemill.sources.files.reader import Reader
 from tidemill.sources.files.scanner import Scanner
-from tidemill.sources.files.selection import Selection
+from tidemill.sources.files.sets import Held, gathering_for
+from tidemill.sources.files.strategy import reader_of, selection_of
 from tidemill.sources.files.version import Announced, Version
-from tidemill.storage.contract import EventLog, Ledger
+from tidemill.storage.contract import EventLog, Ledger, RunStore
 
 __all__ = ["FileSourceStage"]
-
-logger = logging.getLogger(__name__)
 
 #: Files that may wait at once; further ones are left to later scans. About 500 bytes each.
 MAX_CANDIDATES = 20_000
@@ -43,20 +43,32 @@ class FileSourceStage:
     on_every_node = False
 
     def __init__(
-        self, spec: FileSource, log: EventLog, ledger: Ledger, *, clock: Clock, scan_seconds: float
+        self,
+        spec: FileSource,
+        log: EventLog,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        scan_seconds: float,
+        runs: RunStore | None = None,
     ) -> None:
+        """`runs` is read to learn when files can be archived."""
         self.name = spec.name
         self._spec = spec
         self._log = log
         self._ledger = ledger
+        self._runs = runs
         self._clock = clock
         self._scan_seconds = scan_seconds
         self._health = Health(spec.name)
         self._tally = Tally()
         self._candidates: Candidates | None = None
+        self._lookout: Lookout | None = None
+        self._held = Held()
 
     def status(self) -> SourceStatus:
         """How it is doing now; `lag` counts the files that were seen and are not announced."""
+        waiting = None if self._candidates is None else len(self._candidates) + len(self._held)
         return SourceStatus(
             name=self.name,
             kind="files",
@@ -65,8 +77,9 @@ class FileSourceStage:
             duplicates=self._tally.duplicates,
             refused=self._tally.refused,
             last_event_at=self._tally.last_event_at,
-            lag=None if self._candidates is None else len(self._candidates),
+            lag=waiting,
             error=self._health.error,
+            mode="" if self._lookout is None else self._lookout.mode,
         )
 
     async def run(self) -> None:
@@ -79,17 +92,16 @@ class FileSourceStage:
         with suppress(OSError):  # the first scan tries again and says what is wrong
             self._spec.path.mkdir(parents=True, exist_ok=True)
         try:
-            announced = await self._remember()
-            logger.info("source.started", extra={"source": self.name, "kind": "files"})
-            await self._work(announced)
+            await self._work(await self._remember())
         finally:
-            self._candidates = None
+            self._candidates = self._lookout = None
+            self._held = Held()
             self._health.become(SourceState.STOPPED)
 
     async def _remember(self) -> Announced:
         """What the ledger says was announced; waits for a ledger that cannot be read."""
         while True:
-            announced = Announced()
+            announced = Announced(recalls=self._spec.file_set is not None)
             try:
                 async for row in self._ledger.files(self.name):
                     announced.add(row)
@@ -102,24 +114,38 @@ class FileSourceStage:
 
     async def _work(self, announced: Announced) -> None:
         spec, clock, health = self._spec, self._clock, self._health
-        marker = spec.marker if spec.complete == "marker" else None
-        selection = Selection(spec.include, spec.exclude, marker=marker)
+        gathering = None if spec.file_set is None else gathering_for(spec)
+        selection = selection_of(spec, gathering)
         scan_wanted = asyncio.Event()
         candidates = Candidates(
             clock, quiet_seconds=spec.quiet.total_seconds(), limit=MAX_CANDIDATES, on_room=scan_wanted.set
         )
-        reader = Reader(spec.path, announced, marker=marker, ask_writers=spec.complete == "close")
+        reader = reader_of(spec, announced, gathering, clock=clock)
         with _threads(f"files-{self.name}") as threads:
+            archiver = self._archiver(threads)
             intake = Intake(
                 candidates, reader, health=health, threads=threads, on_folder_lost=scan_wanted.set
             )
+            held = self._held
 
             def is_known(path: str, version: Version) -> bool:
-                return path in candidates or path in intake.unreadable or announced.has(path, version)
+                if path in candidates or path in intake.unreadable:
+                    return True
+                if (
+                    gathering is not None
+                ):  # announced files too: they may belong to a set that is not complete
+                    return held.has(path, version)
+                if not announced.has(path, version):
+                    return False
+                if archiver is not None:
+                    event_id = announcement.file_event_id(spec, path, version)
+                    archiver.found_in_thread(Done(event_id, ((path, version),)))
+                return True
 
+            scanner = Scanner(spec.path, selection, is_known=is_known)
             lookout = Lookout(
                 spec,
-                Scanner(spec.path, selection, is_known=is_known),
+                scanner,
                 candidates,
                 selection=selection,
                 clock=clock,
@@ -137,22 +163,58 @@ class FileSourceStage:
                 candidates=candidates,
                 health=health,
                 tally=self._tally,
+                archiver=archiver,
             )
-            self._candidates = candidates
+            announcing: Announcer | Assembly = announcer
+            if gathering is not None:
+                announcing = Assembly(
+                    spec,
+                    gathering,
+                    held,
+                    announcer=announcer,
+                    announced=announced,
+                    candidates=candidates,
+                    scanner=Scanner(spec.path, selection, is_known=held.has),
+                    clock=clock,
+                    threads=threads,
+                    archiver=archiver,
+                )
+            self._candidates, self._lookout = candidates, lookout
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(lookout.run())
                     tasks.create_task(intake.run())
-                    tasks.create_task(announcer.run(intake.landed))
+                    tasks.create_task(announcing.run(intake.landed))
+                    if archiver is not None:
+                        tasks.create_task(archiver.run())
             finally:
                 reader.stop()
                 candidates.stop()
 
+    def _archiver(self, threads: ThreadPoolExecutor) -> Archiver | None:
+        spec = self._spec
+        if spec.archive is None:
+            return None
+        endings = {"marker": (spec.marker,), "checksum": (spec.checksum,)}
+        return Archiver(
+            spec,
+            spec.archive.folder,
+            self._log,
+            self._runs,
+            clock=self._clock,
+            health=self._health,
+            threads=threads,
+            companions=endings.get(spec.complete, ()),
+        )
+
 
 @contextmanager
 def _threads(name: str) -> Iterator[ThreadPoolExecutor]:
-    """Threads for one scan and for every reader; a call that runs on ends by itself and is not waited for."""
-    threads = ThreadPoolExecutor(READERS + 1, thread_name_prefix=name)
+    """Threads for one scan, every reader, a last look at a set and a move.
+
+    A call that runs on ends by itself and is not waited for.
+    """
+    threads = ThreadPoolExecutor(READERS + 3, thread_name_prefix=name)
     try:
         yield threads
     finally:

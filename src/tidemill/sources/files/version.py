@@ -41,8 +41,10 @@ class Announced:
     Only the event loop adds; threads may ask at the same time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, recalls: bool = False) -> None:
+        """`recalls`: digests are kept too (about 130 bytes more each), so that no file is read again for its set."""
         self._keys: set[bytes] = set()
+        self._digests: dict[bytes, str] | None = {} if recalls else None
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -51,9 +53,18 @@ class Announced:
         """Whether this version of the file was announced."""
         return _key(readable(path), version.inode, version.size, version.mtime_ns) in self._keys
 
+    def recall(self, path: str, version: Version) -> str | None:
+        """The digest of a version that was announced; None where it was not, or where digests are not kept."""
+        if self._digests is None:
+            return None
+        return self._digests.get(_key(readable(path), version.inode, version.size, version.mtime_ns))
+
     def add(self, row: FileVersion) -> None:
         """Remember a version that is in the ledger."""
-        self._keys.add(_key(row.path, row.inode, row.size, row.mtime_ns))
+        key = _key(row.path, row.inode, row.size, row.mtime_ns)
+        self._keys.add(key)
+        if self._digests is not None:
+            self._digests[key] = row.digest
 
 
 def is_text(path: str) -> bool:

@@ -39,6 +39,8 @@ class Hint:
     path: str
     #: True when it was closed after writing or moved into place; False when it is only known to be there.
     complete: bool
+    #: True when it was moved into place.
+    moved: bool = False
 
 
 class Watch:
@@ -106,12 +108,12 @@ class _Translator(events.FileSystemEventHandler):
 
     def on_moved(self, event: events.FileSystemEvent) -> None:
         if not event.is_directory:
-            self._tell(event.dest_path, complete=True)
+            self._tell(event.dest_path, complete=True, moved=True)
 
-    def _tell(self, path: bytes | str, *, complete: bool) -> None:
+    def _tell(self, path: bytes | str, *, complete: bool, moved: bool = False) -> None:
         name = os.fsdecode(path)
         if name.startswith(self._prefix):
-            self._on_hint(Hint(name[len(self._prefix) :], complete))
+            self._on_hint(Hint(name[len(self._prefix) :], complete, moved))
 
 
 class _OverflowListener(logging.Handler):

@@ -9,10 +9,10 @@ CAP_LEASE. Where nothing is known the answer is "no", and the quiet time alone d
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import sys
-from pathlib import Path
+
+from tidemill.sources.files import mounts
 
 __all__ = ["is_open_for_writing", "knows_writers"]
 
@@ -20,24 +20,11 @@ __all__ = ["is_open_for_writing", "knows_writers"]
 _LOCAL = frozenset(
     {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs"}
 )
-_MOUNTS = Path("/proc/self/mountinfo")
 
 
 def knows_writers(folder: int) -> bool:
     """Whether `is_open_for_writing` can be believed for files in the open `folder`."""
-    if sys.platform != "linux":
-        return False
-    device = os.fstat(folder).st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    try:
-        mounts = _MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return False
-    for mount in mounts:  # proc(5): id parent major:minor root point options [tags] - type source options
-        place, _, kind = mount.partition(" - ")
-        if place.split(" ")[2] == wanted:
-            return kind.split(" ")[0] in _LOCAL
-    return False
+    return mounts.kind_of(folder) in _LOCAL
 
 
 def is_open_for_writing(file: int) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from aiokafka.structs import TopicPartition
 
-__all__ = ["Gap", "Lane", "Partitions", "Place", "cursor_name", "cursor_prefix", "place"]
+__all__ = ["Gap", "Lane", "Partitions", "Place", "place"]
 
 
 @dataclass(slots=True)
@@ -26,6 +26,10 @@ class Lane:
     cursor: str | None
     #: Offset up to which everything is in the log.
     position: int
+    #: Id of the topic that the cursor is for; None where the brokers know no ids.
+    topic_id: str | None = None
+    #: See `cursors.Mark`.
+    incarnation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +38,11 @@ class Gap:
 
     #: Offset that the cursor stood at.
     expected: int
-    #: The earliest offset there is, and the one after the last.
-    resumed_at: int
-    end: int
-    #: "expired": retention overtook us; "recreated": the partition ends before the cursor.
+    #: Where reading goes on (None: nowhere, the partition is no more), and the offset after the last.
+    resumed_at: int | None
+    end: int | None
+    #: "expired": retention overtook us; "recreated": the topic was made again, as its id says or, where brokers know
+    #: no ids, because it ends before the cursor; "truncated": the same topic ends before the cursor.
     reason: str
 
 
@@ -49,25 +54,21 @@ class Place:
     gap: Gap | None = None
 
 
-def cursor_prefix(source: str, cluster: str, topic: str) -> str:
-    """What the cursor names of one topic start with."""
-    return f"kafka/{source}/{cluster}/{topic}/"
+def place(cursor: str | None, begin: int, end: int, *, is_same_topic: bool = False) -> Place:
+    """Where to read on, given the cursor and the offsets that Kafka has.
 
-
-def cursor_name(source: str, cluster: str, partition: TopicPartition) -> str:
-    """The cursor of one partition; its value is the next offset to be read, as text."""
-    return f"{cursor_prefix(source, cluster, partition.topic)}{partition.partition}"
-
-
-def place(cursor: str | None, begin: int, end: int) -> Place:
-    """Where to read on, given the cursor and the offsets that Kafka has."""
+    `is_same_topic`: the topic's id says that it is the one that the cursor was written for.
+    """
     if cursor is None:
         return Place(begin)
     expected = int(cursor)
     if begin <= expected <= end:
         return Place(expected)
-    reason = "expired" if expected < begin else "recreated"
-    return Place(begin, Gap(expected, begin, end, reason))
+    if expected < begin:
+        return Place(begin, Gap(expected, begin, end, "expired"))
+    if is_same_topic:  # brokers have lost what we have; what they still have, we have read
+        return Place(end, Gap(expected, end, end, "truncated"))
+    return Place(begin, Gap(expected, begin, end, "recreated"))
 
 
 class Partitions:

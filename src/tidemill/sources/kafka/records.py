@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any, Literal, Protocol, assert_never
+
+from aiokafka.structs import TopicPartition
 
 from tidemill.clock import rfc3339
 from tidemill.errors import EventRejected
-from tidemill.events import json_text, limits, media, validate
+from tidemill.events import json_text, lifecycle, limits, media, validate
 from tidemill.events import kafka as binding
 from tidemill.events.event import Event
-from tidemill.events.lifecycle import Type
 from tidemill.sources.kafka.partitions import Gap
 from tidemill.storage.contract import DeadLetter
 
 __all__ = ["Decoder", "KafkaRecord", "gap_event"]
 
+_PARTITION_KEY = "partitionkey"
 _YEAR_10000_MS = 253_402_300_800_000
 
 
@@ -46,22 +49,42 @@ class Decoder:
     #: Type given to records that are no CloudEvents; None refuses them.
     event_type: str | None
     max_body_bytes: int
+    #: See `KafkaSource`.
+    ordering: Literal["none", "partition", "key"] = "none"
 
-    def decode(self, record: KafkaRecord) -> Event:
-        """The event that a record carries, or is wrapped in; raises `EventRejected`."""
+    def decode(self, record: KafkaRecord, incarnation: str = "") -> Event:
+        """The event that a record carries, or is wrapped in; raises `EventRejected`.
+
+        `incarnation` is part of the identity of a record that has none of its own, where an earlier topic of the same
+        name had records in the same places.
+        """
+        event = self._decode(record, incarnation)
+        match self.ordering:
+            case "none":
+                return event
+            case "partition":
+                return _with_partition_key(event, f"{record.topic}/{record.partition}")
+            case "key":
+                if _PARTITION_KEY in event.extensions:
+                    return event
+                return _with_partition_key(event, _ordering_key(record))
+            case _:
+                assert_never(self.ordering)
+
+    def _decode(self, record: KafkaRecord, incarnation: str) -> Event:
         value = record.value
         if value is not None and len(value) > self.max_body_bytes:
             raise EventRejected(
                 "payload_too_large", f"the value has {len(value)} bytes, more than {self.max_body_bytes}"
             )
         if self.event_type is not None and _is_plain(record.headers):
-            return self._wrap(record, self.event_type)
+            return self._wrap(record, self.event_type, incarnation)
         event = binding.from_kafka(record.key, value, record.headers)
         validate.refuse_reserved(event)
         return event
 
     def dead_letter(
-        self, record: KafkaRecord, error: EventRejected, *, letter_id: str, at: int
+        self, record: KafkaRecord, error: EventRejected, *, letter_id: str, at: int, incarnation: str = ""
     ) -> DeadLetter:
         """The refused record with all that is needed to produce it again."""
         return DeadLetter(
@@ -71,15 +94,19 @@ class Decoder:
             code=error.code,
             detail=error.detail,
             origin=self.origin,
-            coordinates=self._coordinates(record),
+            coordinates={
+                **self._coordinates(record),
+                **({"incarnation": incarnation} if incarnation else {}),
+            },
             body=record.value or b"",
         )
 
-    def _wrap(self, record: KafkaRecord, event_type: str) -> Event:
+    def _wrap(self, record: KafkaRecord, event_type: str, incarnation: str) -> Event:
         """A record that is no CloudEvent: its place is its identity, its key what it is about."""
         has_time = 0 <= record.timestamp < _YEAR_10000_MS
+        place = f"{record.topic}/{record.partition}/{record.offset}"
         return validate.assemble(
-            f"{record.topic}/{record.partition}/{record.offset}",
+            f"{place}/{incarnation}" if incarnation else place,
             f"/kafka/{self.cluster}/{record.topic}",
             event_type,
             _text(record.key),
@@ -103,27 +130,31 @@ class Decoder:
 
 
 def gap_event(
-    source: str, cluster: str, topic: str, partition: int, gap: Gap, *, event_id: str, time: str
+    source: str, cluster: str, partition: TopicPartition, gap: Gap, *, at_us: int, topic_id: str | None
 ) -> Event:
     """The event that records a gap, appended with the cursor that steps over it."""
-    return Event(
-        id=event_id,
-        source=f"/tidemill/sources/{source}",
-        type=Type.SOURCE_GAP.value,
-        subject=f"{topic}/{partition}",
-        time=time,
-        datacontenttype="application/json",
-        data={
-            "kind": "kafka",
-            "cluster": cluster,
-            "topic": topic,
-            "partition": partition,
-            "reason": gap.reason,
-            "expected_offset": gap.expected,
-            "resumed_at_offset": gap.resumed_at,
-            "end_offset": gap.end,
-        },
+    place = f"{partition.topic}/{partition.partition}"
+    facts: dict[str, Any] = {
+        "cluster": cluster,
+        "topic": partition.topic,
+        "topic_id": topic_id,
+        "partition": partition.partition,
+        "expected_offset": gap.expected,
+        "resumed_at_offset": gap.resumed_at,
+        "end_offset": gap.end,
+    }
+    if gap.reason == "expired" and gap.resumed_at is not None:
+        facts["missing"] = gap.resumed_at - gap.expected
+    event = lifecycle.source_gap(
+        name=source,
+        kind="kafka",
+        # Cursors of one topic go forward, so that no second gap is there.
+        place=f"{cluster}/{place}/{gap.expected}-{gap.resumed_at}@{topic_id or at_us}",
+        reason=gap.reason,
+        at_us=at_us,
+        **facts,
     )
+    return replace(event, subject=place)
 
 
 def _is_plain(headers: Sequence[tuple[str, bytes]]) -> bool:
@@ -154,3 +185,19 @@ def _text(key: bytes | None) -> str | None:
 
 def _base64(value: bytes | None) -> str | None:
     return None if value is None else base64.b64encode(value).decode("ascii")
+
+
+def _with_partition_key(event: Event, key: str) -> Event:
+    return validate.extended(event, _PARTITION_KEY, key)
+
+
+def _ordering_key(record: KafkaRecord) -> str:
+    """The record's key as text that an attribute may hold: the same for the same key, another for another.
+
+    Records without a key have the order of their partition and no other.
+    """
+    key = record.key
+    if not key:
+        return f"{record.topic}/{record.partition}"
+    text = _text(key)
+    return text if text is not None else f"blake2b:{blake2b(key, digest_size=16).hexdigest()}"

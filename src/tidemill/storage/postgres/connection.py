@@ -1,12 +1,14 @@
 """Connections to PostgreSQL: how they are opened, and what their errors mean.
 
 A connection that is lost takes its session's locks with it: whoever holds shards by one has lost them. Networks that
-swallow packets are found out by both sides within seconds (`tcp_user_timeout`), stopped processes by their peers.
+swallow packets are found out by both sides within seconds (`tcp_user_timeout`), stopped processes by their peers. A
+server that is merely slow is waited for: its machine acknowledges what it was sent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import asyncpg
@@ -53,14 +55,19 @@ _SESSION = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "5000",
 }
+#: Our side of the same, where the platform has it. A node that is cut off ends its work before the others take it for
+#: dead (`node_timeout_seconds`, 4 by default).
+_SOCKET = {"TCP_USER_TIMEOUT": 3000, "TCP_KEEPIDLE": 1, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 2}
 _READERS = 4
 
 
 async def connect(url: str) -> asyncpg.Connection:
     """A connection of its own; raises what `LOST` and `asyncpg.PostgresError` hold."""
-    return await asyncpg.connect(
+    connection = await asyncpg.connect(
         url, timeout=_CONNECT_SECONDS, command_timeout=_STATEMENT_SECONDS, server_settings=_SESSION
     )
+    await _watch_network(connection)
+    return connection
 
 
 async def open_pool(url: str) -> asyncpg.Pool:
@@ -72,8 +79,20 @@ async def open_pool(url: str) -> asyncpg.Pool:
         timeout=_CONNECT_SECONDS,
         command_timeout=_STATEMENT_SECONDS,
         server_settings={**_SESSION, "default_transaction_read_only": "on"},
+        init=_watch_network,
     )
     return pool
+
+
+async def _watch_network(connection: asyncpg.Connection) -> None:
+    """Have the kernel break the connection off when the other machine acknowledges nothing."""
+    ours = connection._transport.get_extra_info("socket")  # noqa: SLF001 - there is no other way to it
+    if ours is None or ours.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _SOCKET.items():
+        if (option := getattr(socket, name, None)) is not None:
+            ours.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def translate(error: BaseException) -> StorageError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidemill.clock import Clock
+from tidemill.storage.claims import EventData
 from tidemill.storage.limits import Limits
 from tidemill.storage.log import StoredLog
 from tidemill.storage.reading import Reading
@@ -18,7 +19,15 @@ class PostgresEventLog(StoredLog):
     routed = 0
 
     def __init__(
-        self, *, writer: Writing, reading: Reading, tail: Tail, clock: Clock, limits: Limits, routed: int
+        self,
+        *,
+        writer: Writing,
+        reading: Reading,
+        tail: Tail,
+        clock: Clock,
+        limits: Limits,
+        routed: int,
+        data: EventData | None = None,
     ) -> None:
-        super().__init__(writer=writer, reading=reading, tail=tail, clock=clock, limits=limits)
+        super().__init__(writer=writer, reading=reading, tail=tail, clock=clock, limits=limits, data=data)
         self.routed = routed

@@ -201,6 +201,7 @@ class Membership:
         self._shards.change(self._shards.owned.difference(shards))
 
         async def unlock(connection: asyncpg.Connection) -> None:
+            await connection.execute(QUERIES["hand_over_shards"], list(shards))
             await connection.execute(QUERIES["unlock_shards"], LOCK_CLASS, list(shards))
             await connection.execute(QUERIES["notify"], '{"shards":true}')
 
@@ -210,21 +211,23 @@ class Membership:
         )
 
     async def _take(self, count: int) -> None:
-        async def lock(connection: asyncpg.Connection) -> tuple[int, dict[int, int]]:
+        async def lock(connection: asyncpg.Connection) -> tuple[int, dict[int, int], list[int]]:
             session = connection.get_server_pid()
             held = {row[0] for row in await connection.fetch(QUERIES["locked_shards"], LOCK_CLASS)}
             free = [shard for shard in range(SHARDS) if shard not in held][:count]
             if not free:
-                return session, {}
+                return session, {}, []
             rows = await connection.fetch(QUERIES["lock_shards"], LOCK_CLASS, free)
             taken = [shard for shard, is_ours in rows if is_ours]
-            return session, dict(await connection.fetch(QUERIES["raise_epochs"], taken, self._node))
+            raised = await connection.fetch(QUERIES["raise_epochs"], taken, self._node)
+            epochs = {shard: epoch for shard, epoch, _ in raised}
+            return session, epochs, [shard for shard, _, handed_over in raised if handed_over]
 
-        session, epochs = await self._writer.call(lock)
+        session, epochs, handed_over = await self._writer.call(lock)
         # The session may have been lost since it answered: then so are its locks.
         if epochs and session == self._writer.session:
             self._writer.epochs.update(epochs)
-            self._shards.change(self._shards.owned.union(epochs), epochs)
+            self._shards.change(self._shards.owned.union(epochs), epochs, handed_over=handed_over)
             logger.info("node.shards_changed", extra={"taken": len(epochs), "owned": len(self._shards.owned)})
 
 

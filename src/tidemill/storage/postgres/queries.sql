@@ -7,7 +7,7 @@ INSERT INTO dead_letters (id, at, stage, code, detail, origin, coordinates, body
 -- insert_disposition: say what became of an event for a trigger
 INSERT INTO dispositions (position, trigger, kind, run_id, detail) SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[]);
 -- insert_run: create a queued run
-INSERT INTO runs (number, run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, correlation_id, hop_count, traceparent, shard) SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::bytea[], $11::bigint[], $12::text[], $13::bigint[], $14::text[], $15::bigint[]);
+INSERT INTO runs (number, run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, correlation_id, hop_count, traceparent, shard, admission) SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::bytea[], $11::bigint[], $12::text[], $13::bigint[], $14::text[], $15::bigint[], $16::text[]);
 -- insert_history: append decisions of runs
 INSERT INTO history (run, sequence, at, body) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[]);
 -- insert_delivery: put an event on its way to a subscription
@@ -32,6 +32,8 @@ SELECT run_id, dag, version, state, trigger, position, event_source, event_id, p
 SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE ended_at IS NULL AND state = 'queued' AND dag = $1 AND run_id > $2 AND ($4::bigint[] IS NULL OR shard = ANY($4::bigint[])) ORDER BY run_id LIMIT $3;
 -- history_of: the decisions of a run in order
 SELECT sequence, at, body FROM history WHERE run = (SELECT number FROM runs WHERE run_id = $1) ORDER BY sequence;
+-- histories_of: the decisions of several runs, those of each in order
+SELECT runs.run_id, sequence, at, body FROM runs JOIN history ON history.run = runs.number WHERE runs.run_id = ANY($1::text[]) ORDER BY history.run, sequence;
 -- dispositions_of: what became of an event
 SELECT position, trigger, kind, run_id, detail FROM dispositions WHERE position = $1 ORDER BY trigger;
 -- open_requests: requests that wait for the engine
@@ -40,20 +42,22 @@ SELECT id, run_id, kind, at, by FROM requests WHERE $1::bigint[] IS NULL OR EXIS
 SELECT file, source, graph FROM versions WHERE dag = $1 AND version = $2;
 -- run_counts: number of runs per DAG and state
 SELECT dag, state, count(*) FROM runs GROUP BY dag, state;
+-- open_counts: number of runs per shard and state that have not ended
+SELECT shard, state, count(*) FROM runs WHERE ended_at IS NULL AND ($1::bigint[] IS NULL OR shard = ANY($1::bigint[])) GROUP BY shard, state;
 -- queued_dags: DAGs that have runs waiting to start
 SELECT DISTINCT dag FROM runs WHERE ended_at IS NULL AND state = 'queued' AND ($1::bigint[] IS NULL OR shard = ANY($1::bigint[]));
 -- due_deliveries: pending deliveries of a subscription by position
-SELECT subscription, position, attempts, due_at FROM deliveries WHERE subscription = $1 AND position > $2 AND state = 'pending' ORDER BY position LIMIT $3;
+SELECT subscription, position, attempts, due_at, letter FROM deliveries WHERE subscription = $1 AND position > $2 AND state = 'pending' ORDER BY position LIMIT $3;
 -- deliveries_of: every delivery of an event
 SELECT subscription, state, attempts, detail FROM deliveries WHERE position = $1 ORDER BY subscription;
 -- list_dead_letters: dead letters newest first, long bodies cut; conditions replace the marker
-SELECT id, at, stage, code, detail, origin, coordinates, substring(body FROM 1 FOR 4096), position FROM dead_letters WHERE id < $1 {conditions} ORDER BY id DESC LIMIT $2;
+SELECT id, at, stage, code, detail, origin, coordinates, substring(body FROM 1 FOR 4096), position, state FROM dead_letters WHERE id < $1 {conditions} ORDER BY id DESC LIMIT $2;
 -- dead_letter: one dead letter, whole
-SELECT id, at, stage, code, detail, origin, coordinates, body, position FROM dead_letters WHERE id = $1;
+SELECT id, at, stage, code, detail, origin, coordinates, body, position, state FROM dead_letters WHERE id = $1;
 -- update_run: change summaries of runs
 UPDATE runs SET state = u.state, started_at = coalesce(u.started_at, runs.started_at), ended_at = u.ended_at FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) AS u (state, started_at, ended_at, number) WHERE runs.number = u.number;
--- update_delivery: record the outcome of delivery attempts
-UPDATE deliveries SET state = u.state, attempts = u.attempts, due_at = u.due_at, detail = u.detail FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[]) AS u (state, attempts, due_at, detail, position, subscription) WHERE deliveries.position = u.position AND deliveries.subscription = u.subscription;
+-- update_delivery: record the outcome of delivery attempts; one that ended stays so, whoever was late to hear of it
+UPDATE deliveries SET state = u.state, attempts = u.attempts, due_at = u.due_at, detail = u.detail FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::text[]) AS u (state, attempts, due_at, detail, position, subscription) WHERE deliveries.position = u.position AND deliveries.subscription = u.subscription AND deliveries.state = 'pending';
 -- insert_request: ask the engine to steer runs
 INSERT INTO requests (run_id, kind, at, by) SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]);
 -- delete_request: forget answered requests
@@ -82,8 +86,8 @@ SELECT nextval('run_numbers') FROM generate_series(1, $1);
 SELECT pg_notify('tidemill', $1);
 -- state_of_log: where the log ends and how far it is routed
 SELECT (SELECT value FROM tickets WHERE name = 'events'), (SELECT value FROM cursors WHERE name = 'router');
--- pending_deliveries: the newest pending delivery of each subscription
-SELECT subscription, max(position) FROM deliveries WHERE state = 'pending' GROUP BY subscription;
+-- pending_deliveries: the newest pending delivery of each of these subscriptions, by one look at the index for each
+SELECT s, (SELECT position FROM deliveries WHERE subscription = s AND state = 'pending' ORDER BY position DESC LIMIT 1) FROM unnest($1::text[]) AS s;
 -- cursor: the value of a cursor
 SELECT value FROM cursors WHERE name = $1;
 -- cursors: cursors whose names start so
@@ -108,9 +112,133 @@ SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 
 SELECT shard, pg_try_advisory_lock($1::int, shard) FROM unnest($2::int[]) AS shard;
 -- unlock_shards: give shards back
 SELECT pg_advisory_unlock($1::int, shard) FROM unnest($2::int[]) AS shard;
--- raise_epochs: shards that were just taken begin a new epoch
-UPDATE shards SET epoch = epoch + 1, node = $2 WHERE shard = ANY($1::int[]) RETURNING shard, epoch;
+-- hand_over_shards: nobody works on these shards any more; whoever had them has not died
+UPDATE shards SET node = '' WHERE shard = ANY($1::int[]);
+-- raise_epochs: shards that were just taken begin a new epoch; whether their last owner gave them back
+UPDATE shards SET epoch = shards.epoch + 1, node = $2 FROM (SELECT shard, node FROM shards WHERE shard = ANY($1::int[])) AS former WHERE shards.shard = former.shard RETURNING shards.shard, shards.epoch, former.node = '';
 -- node_views: every node with the number of shards that it owns
 SELECT node, url, (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND objsubid = 2 AND pid = nodes.session), draining, extract(epoch FROM clock_timestamp() - seen_at)::float8, load FROM nodes ORDER BY node;
 -- session: whether the session is there
 SELECT 1;
+-- insert_definitions: keep what the project's folders said
+INSERT INTO definitions (version, saved_at, written) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[]) ON CONFLICT DO NOTHING;
+-- insert_routed_under: from where on events are routed under a version
+INSERT INTO routed_under (position, version, at) SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[]) ON CONFLICT (position) DO UPDATE SET version = excluded.version, at = excluded.at;
+-- definitions: what the project's folders said
+SELECT written FROM definitions WHERE version = $1;
+-- routed_under: versions of events before a position, newest first
+SELECT position, version, at FROM routed_under WHERE position < $1 ORDER BY position DESC LIMIT $2;
+-- known_identities: which of these identities were in the log and still count
+SELECT key, position, digest FROM identities WHERE key = ANY($1::bytea[]);
+-- remember_identities: identities of events that are about to be dropped and still count
+INSERT INTO identities (key, digest, position, received_at) SELECT key, digest, position, received_at FROM events JOIN unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS u (first, last, since, above) ON position BETWEEN u.first AND u.last AND (received_at >= u.since OR position >= u.above) ON CONFLICT DO NOTHING;
+-- drop_events: drop segments of the log
+DELETE FROM events USING unnest($1::bigint[], $2::bigint[]) AS u (first, last) WHERE position BETWEEN u.first AND u.last;
+-- drop_dispositions: drop what became of segments of the log
+DELETE FROM dispositions USING unnest($1::bigint[], $2::bigint[]) AS u (first, last) WHERE position BETWEEN u.first AND u.last;
+-- drop_deliveries: drop the deliveries of segments of the log
+DELETE FROM deliveries USING unnest($1::bigint[], $2::bigint[]) AS u (first, last) WHERE u.first <= u.last AND position <= u.last AND state <> 'pending';
+-- drop_routed_under: forget versions that no event in the log was routed under
+DELETE FROM routed_under WHERE 1 = ANY($1::bigint[]) AND position < (SELECT max(position) FROM routed_under WHERE position < (SELECT min(position) FROM events));
+-- drop_definitions: forget what the folders said when no event in the log was routed under it
+DELETE FROM definitions WHERE 1 = ANY($1::bigint[]) AND version NOT IN (SELECT version FROM routed_under);
+-- drop_identities: forget identities whose dedupe window has passed
+DELETE FROM identities USING unnest($1::bigint[], $2::bigint[]) AS u (before, below) WHERE received_at < u.before AND position < u.below;
+-- drop_dead_letters: forget dead letters as old as the log
+DELETE FROM dead_letters USING unnest($1::bigint[]) AS u (before) WHERE at < u.before;
+-- drop_history: drop the decisions of runs
+DELETE FROM history WHERE run = ANY($1::bigint[]);
+-- drop_runs: drop runs
+DELETE FROM runs WHERE number = ANY($1::bigint[]);
+-- extent: the oldest event
+SELECT position, received_at FROM events ORDER BY position LIMIT 1;
+-- segment: the last event and the bytes of a segment
+SELECT max(position), max(received_at), sum(length(body))::bigint, count(*) FROM events WHERE position BETWEEN $1 AND $2;
+-- log_bytes: bytes of the events after a position
+SELECT coalesce(sum(length(body)), 0)::bigint FROM events WHERE position > $1 AND position <= $2;
+-- first_pending: the oldest event that is still to be delivered
+SELECT min(position) FROM deliveries WHERE state = 'pending';
+-- first_open: the oldest event whose run has not ended
+SELECT min(position) FROM runs WHERE ended_at IS NULL;
+-- runs_by_number: runs in the order in which they were made
+SELECT number, position, ended_at FROM runs WHERE number > $1 ORDER BY number LIMIT $2;
+-- became: what became of the events of a segment, and what was started
+SELECT d.position, d.trigger, d.kind, d.run_id, d.detail, runs.dag, runs.parameters FROM dispositions AS d LEFT JOIN runs ON runs.run_id = d.run_id WHERE d.position BETWEEN $1 AND $2 ORDER BY d.position, d.trigger;
+-- set_letter_state: where dead letters stand
+UPDATE dead_letters SET state = u.state FROM unnest($1::text[], $2::text[]) AS u (state, id) WHERE dead_letters.id = u.id;
+-- insert_letter_action: what somebody did with a dead letter; two at once cannot have the same number
+INSERT INTO dead_letter_actions (letter, number, at, by, kind, reason, detail, body) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bytea[]);
+-- letter_actions: what was done with a dead letter, in order
+SELECT letter, number, at, by, kind, reason, detail, body FROM dead_letter_actions WHERE letter = $1 ORDER BY number;
+-- redeliver: put what a dead letter holds on its way to the subscription again
+INSERT INTO deliveries (subscription, position, state, attempts, due_at, detail, letter) SELECT subscription, position, 'pending', 0, due_at, '', letter FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[]) AS u (subscription, position, due_at, letter) ON CONFLICT (position, subscription) DO UPDATE SET state = 'pending', attempts = 0, due_at = excluded.due_at, detail = '', letter = excluded.letter;
+-- cancel_deliveries: nobody wants what is pending for a subscription any more
+UPDATE deliveries SET state = 'cancelled', detail = u.detail FROM unnest($1::text[], $2::text[]) AS u (detail, subscription) WHERE deliveries.subscription = u.subscription AND deliveries.state = 'pending';
+-- insert_subscription: a change of a subscription made by API
+INSERT INTO subscriptions (position, id, body) SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[]);
+-- subscriptions_at: subscriptions made by API as they are at a position
+SELECT id, position, body FROM subscriptions AS s WHERE body IS NOT NULL AND position = (SELECT max(position) FROM subscriptions WHERE id = s.id AND position <= $1) ORDER BY id;
+-- subscription: a subscription made by API as it is now
+SELECT id, position, body FROM subscriptions WHERE id = $1 ORDER BY position DESC LIMIT 1;
+-- prune_subscriptions: changes that no event which is still to be routed is matched by
+DELETE FROM subscriptions AS s WHERE 1 = ANY($1::bigint[]) AND position < (SELECT coalesce(max(value::bigint), 0) FROM cursors WHERE name = 'router') AND (body IS NULL OR EXISTS (SELECT FROM subscriptions AS n WHERE n.id = s.id AND n.position > s.position AND n.position <= (SELECT value::bigint FROM cursors WHERE name = 'router')));
+-- forget_subscription_state: the states of subscriptions that were deleted
+DELETE FROM subscription_states WHERE subscription = ANY($1::text[]);
+-- forget_attempts: the attempts of subscriptions that were deleted
+DELETE FROM delivery_attempts WHERE subscription = ANY($1::text[]);
+-- subscription_versions: rises whenever a subscription or its state changes
+SELECT coalesce((SELECT max(position) FROM subscriptions), 0), coalesce((SELECT sum(version) FROM subscription_states), 0)::bigint;
+-- subscription_states: whether subscriptions deliver
+SELECT subscription, state, reason, by, at, redriven FROM subscription_states;
+-- set_subscription_state: say whether a subscription delivers
+INSERT INTO subscription_states AS s (subscription, state, reason, by, at, redriven, version) SELECT subscription, state, reason, by, at, 0, 1 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[]) AS u (subscription, state, reason, by, at) ON CONFLICT (subscription) DO UPDATE SET state = excluded.state, reason = excluded.reason, by = excluded.by, at = excluded.at, version = s.version + 1;
+-- touch_subscription: an earlier delivery of a subscription is pending again
+INSERT INTO subscription_states AS s (subscription, state, reason, by, at, redriven, version) SELECT subscription, 'active', '', '', at, 1, 1 FROM unnest($1::text[], $2::bigint[]) AS u (subscription, at) ON CONFLICT (subscription) DO UPDATE SET redriven = s.redriven + 1, version = s.version + 1;
+-- put_attempt: remember a delivery attempt in the place of an old one
+INSERT INTO delivery_attempts (subscription, slot, number, position, attempt, at, duration_us, outcome, status, error) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::bigint[], $10::text[]) ON CONFLICT (subscription, slot) DO UPDATE SET number = excluded.number, position = excluded.position, attempt = excluded.attempt, at = excluded.at, duration_us = excluded.duration_us, outcome = excluded.outcome, status = excluded.status, error = excluded.error;
+-- attempts_of: the latest delivery attempts of a subscription
+SELECT subscription, number, position, attempt, at, duration_us, outcome, status, error FROM delivery_attempts WHERE subscription = $1 AND number < $2 ORDER BY number DESC LIMIT $3;
+-- newest_attempt: the number of the latest delivery attempt of a subscription
+SELECT coalesce(max(number), 0) FROM delivery_attempts WHERE subscription = $1;
+-- backlog_of: pending deliveries of a subscription up to a number, the oldest, and the newest that was accepted
+SELECT (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE subscription = $1 AND state = 'pending' LIMIT $2) AS few), (SELECT position FROM deliveries WHERE subscription = $1 AND state = 'pending' ORDER BY position LIMIT 1), (SELECT max(position) FROM delivery_attempts WHERE subscription = $1 AND outcome = 'delivered');
+-- insert_tree_run: runs belong to trees whose end somebody waits for
+INSERT INTO tree_runs (correlation_id, run_id, done) SELECT correlation_id, run_id, 0 FROM unnest($1::text[], $2::text[]) AS u (correlation_id, run_id) ON CONFLICT DO NOTHING;
+-- end_tree_run: the completion events of runs were routed
+INSERT INTO tree_runs (correlation_id, run_id, done) SELECT correlation_id, run_id, 1 FROM unnest($1::text[], $2::text[]) AS u (correlation_id, run_id) ON CONFLICT (correlation_id, run_id) DO UPDATE SET done = 1;
+-- delete_tree: trees have ended and were told of
+DELETE FROM tree_runs WHERE correlation_id = ANY($1::text[]);
+-- seed_trees: runs that are open when somebody begins to wait for trees
+INSERT INTO tree_runs (correlation_id, run_id, done) SELECT correlation_id, run_id, 0 FROM runs WHERE ended_at IS NULL AND 1 = ANY($1::bigint[]) ON CONFLICT DO NOTHING;
+-- settle_trees: runs that ended while nobody waited for trees
+UPDATE tree_runs SET done = 1 WHERE done = 0 AND 1 = ANY($1::bigint[]) AND NOT EXISTS (SELECT FROM runs WHERE runs.run_id = tree_runs.run_id AND ended_at IS NULL);
+-- ended_trees: trees of which every known run has ended and been routed
+SELECT correlation_id FROM tree_runs GROUP BY correlation_id HAVING min(done) = 1;
+-- tree_is_open: whether a tree has a run that has not ended or whose end was not routed
+SELECT 1 FROM tree_runs WHERE correlation_id = $1 AND done = 0 LIMIT 1;
+-- tree: what became of a tree's runs
+SELECT runs.state, count(*), min(runs.position), max(runs.hop_count), min(runs.queued_at), max(runs.ended_at) FROM tree_runs JOIN runs ON runs.run_id = tree_runs.run_id WHERE tree_runs.correlation_id = $1 GROUP BY runs.state;
+-- put_held: hold events in stages of triggers' admission
+INSERT INTO held_events (position, trigger, stage, key, body) SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bytea[]) ON CONFLICT (position, trigger) DO UPDATE SET stage = excluded.stage, key = excluded.key, body = excluded.body;
+-- delete_held: events are not held any more
+DELETE FROM held_events USING unnest($1::bigint[], $2::text[]) AS u (position, trigger) WHERE held_events.position = u.position AND held_events.trigger = u.trigger;
+-- put_memory: what stages of admission know of keys
+INSERT INTO admission_memory (trigger, stage, key, until, body) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[]) ON CONFLICT (trigger, stage, key) DO UPDATE SET until = excluded.until, body = excluded.body;
+-- forget_memory: forget what means nothing any more
+DELETE FROM admission_memory USING unnest($1::bigint[]) AS u (before) WHERE until < u.before;
+-- held: held events by place
+SELECT position, trigger, stage, key, body FROM held_events WHERE (position, trigger) > ($1, $2) ORDER BY position, trigger LIMIT $3;
+-- first_held: the oldest event that waits in admission
+SELECT min(position) FROM held_events;
+-- held_at: where an event is held
+SELECT position, trigger, stage, key, body FROM held_events WHERE position = $1 ORDER BY trigger;
+-- held_counts: number of held events per trigger and stage
+SELECT trigger, stage, count(*) FROM held_events GROUP BY trigger, stage;
+-- memory: what stages of admission know of keys
+SELECT trigger, stage, key, until, body FROM admission_memory ORDER BY until DESC LIMIT $1;
+-- memory_of: what stages of admission know of these keys
+SELECT trigger, stage, key, until, body FROM admission_memory WHERE (trigger, stage, key) IN (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_array_elements($1::json) AS u (value));
+-- admitted_runs: runs that hold keys of admission and have not ended, by id
+SELECT run_id, trigger, admission FROM runs WHERE ended_at IS NULL AND admission IS NOT NULL AND run_id > $1 ORDER BY run_id LIMIT $2;
+-- events_at: the events at these positions
+SELECT position, received_at, body FROM events WHERE position = ANY($1::bigint[]) ORDER BY position;

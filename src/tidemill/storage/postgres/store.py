@@ -10,9 +10,13 @@ import asyncpg
 
 from tidemill.clock import Clock
 from tidemill.errors import TidemillError
-from tidemill.storage.commit import ROUTER_CURSOR, Commit, Job, RouteJob
+from tidemill.storage.admissions import StoredAdmissions
+from tidemill.storage.claims import EventData
+from tidemill.storage.commit import ROUTER_CURSOR, Commit, Job, RouteJob, changes_subscriptions
 from tidemill.storage.contract import NodeView
 from tidemill.storage.dead_letters import StoredDeadLetters
+from tidemill.storage.definitions import StoredDefinitions
+from tidemill.storage.keeping import StoredKeeping
 from tidemill.storage.limits import Limits
 from tidemill.storage.outbox import StoredOutbox
 from tidemill.storage.postgres.connection import LOST, connect, open_pool, refusal
@@ -24,15 +28,18 @@ from tidemill.storage.postgres.notices import Notices
 from tidemill.storage.postgres.queries import QUERIES
 from tidemill.storage.postgres.reading import PostgresReading
 from tidemill.storage.postgres.writer import Writer
+from tidemill.storage.replays import StoredReplays
 from tidemill.storage.runs import StoredRuns
 from tidemill.storage.shards import Shards
+from tidemill.storage.subscriptions import StoredSubscriptions
 from tidemill.storage.tail import Tail
+from tidemill.storage.trees import StoredTrees
 
 __all__ = ["PostgresStore", "open_store", "open_target"]
 
 
 class PostgresStore:
-    """See `Store`. Owns no shard until `membership` runs."""
+    """See `Store`. Owns no shard until `membership` runs, or every one always where it is alone."""
 
     def __init__(
         self,
@@ -45,9 +52,12 @@ class PostgresStore:
         clock: Clock,
         limits: Limits,
         probe: Callable[[str], None] | None,
+        data: EventData | None = None,
+        alone: bool = False,
     ) -> None:
-        self.shards = Shards((), shared=True)
+        self.shards = Shards() if alone else Shards((), shared=True)
         self._closed = False
+        self._data = data
         self._reading = PostgresReading(pool)
         self._tail = Tail(head)
         self._writer = Writer(
@@ -66,13 +76,24 @@ class PostgresStore:
             clock=clock,
             limits=limits,
             routed=routed,
+            data=data,
         )
         self.ledger = PostgresLedger(reading=self._reading)
-        self.runs = StoredRuns(writer=self._writer, reading=self._reading, clock=clock)
-        self.outbox = StoredOutbox(writer=self._writer, reading=self._reading)
-        self.dead_letters = StoredDeadLetters(writer=self._writer, reading=self._reading)
+        self.runs = StoredRuns(writer=self._writer, reading=self._reading, clock=clock, data=data)
+        self.admissions = StoredAdmissions(ledger=self.ledger, reading=self._reading)
+        self.outbox = StoredOutbox(writer=self._writer, reading=self._reading, clock=clock)
+        self.dead_letters = StoredDeadLetters(
+            writer=self._writer, reading=self._reading, clock=clock, data=data
+        )
+        self.subscriptions = StoredSubscriptions(writer=self._writer, reading=self._reading, clock=clock)
+        self.trees = StoredTrees(writer=self._writer, reading=self._reading, clock=clock)
+        self.definitions = StoredDefinitions(writer=self._writer, reading=self._reading, clock=clock)
+        self.replays = StoredReplays(log=self.log, ledger=self.ledger)
+        self.keeping = StoredKeeping(
+            writer=self._writer, reading=self._reading, ledger=self.ledger, data=data
+        )
         self._notices = Notices(
-            url, own_session=lambda: self._writer.session, heard=self._heard, look=self._look
+            url, own_session=lambda: self._writer.session, heard=self._heard, look=self.look_around
         )
 
     async def nodes(self) -> list[NodeView]:
@@ -81,8 +102,13 @@ class PostgresStore:
 
     @property
     def refused_records(self) -> int:
-        """Records that were refused because their shard had been lost."""
-        return self._writer.refused
+        """Records that were refused because their shard had been lost, by the writer or before they came to it."""
+        return self._writer.refused + self.shards.refused
+
+    @property
+    def session(self) -> int | None:
+        """Process id of the server's side of the writing session, None while there is no session."""
+        return self._writer.session
 
     async def close(self) -> None:
         """Commit what was handed in, give the shards back, and close; does nothing a second time."""
@@ -93,6 +119,8 @@ class PostgresStore:
         await self._notices.close()
         await self._writer.close()
         await self._reading.close()
+        if self._data is not None:
+            self._data.close()
 
     async def abandon(self) -> None:
         """Let go of the database as a crash would, for fault injection."""
@@ -118,6 +146,10 @@ class PostgresStore:
                 owned = self.shards.owned
                 self.runs.new_runs.put(run for run in job.batch.runs if run.shard in owned)
                 self.outbox.arrivals.committed(job.batch.deliveries)
+                if job.batch.admission is not None and job.batch.admission.cancels:
+                    self.runs.new_requests.put([None])
+            elif changes_subscriptions(job):
+                self.subscriptions.changed()
 
     # ── what was committed elsewhere ──
 
@@ -127,6 +159,8 @@ class PostgresStore:
             self.runs.new_runs.miss()
         if news.get("requests"):
             self.runs.new_requests.put([None])
+        if news.get("subscriptions"):
+            self.subscriptions.changed()
         if news.get("shards"):
             self.membership.wake()
         for name, position in news.get("deliveries", {}).items():
@@ -136,7 +170,8 @@ class PostgresStore:
         if head > self._tail.head:
             self._tail.restart(head)
 
-    async def _look(self) -> None:
+    async def look_around(self) -> None:
+        """Find out what was committed without our being told; made each second, and to be had at once by this."""
         ((head, routed),) = await self._reading.rows("state_of_log")
         moved = head > self._tail.head or int(routed or 0) > self.log.routed
         self.log.routed = max(self.log.routed, int(routed or 0))
@@ -144,14 +179,18 @@ class PostgresStore:
         if moved:
             self.runs.new_runs.miss()
         self.runs.new_requests.put([None])
-        for name, position in await self._reading.rows("pending_deliveries"):
-            self.outbox.arrivals.reached(name, position)
+        await self.subscriptions.look()
+        if awaited := self.outbox.arrivals.awaited:
+            for name, position in await self._reading.rows("pending_deliveries", awaited):
+                if position is not None:
+                    self.outbox.arrivals.reached(name, position)
 
     # ── the writing session ──
 
     def _session_lost(self) -> None:
-        """Whatever this node worked on may already be another one's."""
-        self.shards.change(())
+        """Whatever this node worked on may already be another one's, where there are others."""
+        if self.shards.shared:
+            self.shards.change(())
 
     def _session_opened(self) -> None:
         self.membership.wake()
@@ -183,8 +222,13 @@ async def open_store(
     project: str = "tidemill",
     limits: Limits | None = None,
     probe: Callable[[str], None] | None = None,
+    data: EventData | None = None,
+    alone: bool = False,
 ) -> PostgresStore:
     """Open the database at `url`, migrated as needed; other nodes may have it open too.
+
+    `alone`: nobody else works on it, so that all shards are this process's whatever becomes of its session. Nothing
+    checks that: it is for tests and tools.
 
     Raises `SettingsError` when it cannot be used as it is, `StoreUnavailable` when it does not answer now. `probe` is
     told of every commit point just before and after it, for fault injection.
@@ -211,4 +255,6 @@ async def open_store(
         clock=clock,
         limits=limits or Limits(),
         probe=probe,
+        alone=alone,
+        data=data,
     )

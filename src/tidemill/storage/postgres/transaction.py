@@ -16,7 +16,16 @@ from typing import Any
 import asyncpg
 import orjson
 
-from tidemill.storage.commit import Commit, Facts, Job, LookedUp, RouteJob, StatementJob, looked_up
+from tidemill.storage.commit import (
+    Commit,
+    Facts,
+    Job,
+    LookedUp,
+    RouteJob,
+    StatementJob,
+    changes_subscriptions,
+    looked_up,
+)
 from tidemill.storage.postgres.queries import QUERIES
 
 __all__ = ["CHANNEL", "transact"]
@@ -25,7 +34,24 @@ CHANNEL = "tidemill"
 #: Longest payload of a notification; beyond it the others look for themselves.
 _PAYLOAD_BYTES = 7000
 #: Queries whose texts may hold what PostgreSQL's texts cannot: NUL.
-_FREE_TEXTS = frozenset({"insert_dead_letter", "insert_disposition", "update_delivery"})
+_FREE_TEXTS = frozenset(
+    {
+        "insert_dead_letter",
+        "insert_disposition",
+        "insert_letter_action",
+        "put_attempt",
+        "set_subscription_state",
+        "update_delivery",
+    }
+)
+#: Queries that may touch a row once in a statement, with the columns that name it.
+_ONCE = {
+    "end_tree_run": (0, 1),
+    "put_attempt": (0, 1),
+    "redeliver": (0, 1),
+    "set_subscription_state": (0,),
+    "touch_subscription": (0,),
+}
 
 
 async def transact(
@@ -78,8 +104,9 @@ async def _facts(connection: asyncpg.Connection, wanted: LookedUp, numbers: dict
     if wanted.appends:
         head = await connection.fetchval(QUERIES["lock_head"])
         if wanted.keys:
-            rows = await connection.fetch(QUERIES["known_events"], wanted.keys)
-            identities = {key: (position, digest) for key, position, digest in rows}
+            for query in ("known_identities", "known_events"):
+                rows = await connection.fetch(QUERIES[query], wanted.keys)
+                identities.update({key: (position, digest) for key, position, digest in rows})
     return Facts(
         head=head,
         cursors=cursors,
@@ -100,6 +127,8 @@ async def _write(connection: asyncpg.Connection, query: str, rows: list[tuple[An
             rows = _newest_states(rows)
         case "update_delivery":
             rows = list({(row[4], row[5]): row for row in rows}.values())
+        case _ if query in _ONCE:
+            rows = list({tuple(row[place] for place in _ONCE[query]): row for row in rows}.values())
     await connection.execute(QUERIES[query], *[list(column) for column in zip(*rows, strict=True)])
 
 
@@ -138,11 +167,15 @@ def _news(jobs: Sequence[Job], commit: Commit, *, appended: bool) -> str | None:
             case RouteJob():
                 if job.batch.runs:
                     news["runs"] = True
+                if job.batch.admission is not None and job.batch.admission.cancels:
+                    news["requests"] = True
                 for delivery in job.batch.deliveries:
                     name = delivery.subscription
                     deliveries[name] = max(deliveries.get(name, 0), delivery.position)
             case StatementJob() if any(name == "insert_request" for name, _ in job.statements):
                 news["requests"] = True
+            case _ if changes_subscriptions(job):
+                news["subscriptions"] = True
             case _:
                 pass
     if deliveries:

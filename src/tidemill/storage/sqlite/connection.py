@@ -7,6 +7,7 @@ transaction is therefore handed over as one function (`Session.call`) and not st
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -63,8 +64,10 @@ async def open_reader(path: Path) -> Session:
 
 async def _open(path: Path) -> Session:
     def connect() -> sqlite3.Connection:
-        # Created by us, so that nobody else can read it, whatever the umask.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # Created by us, so that nobody else can read it, whatever the umask. A file that is there must not be opened
+        # and closed here: that would take away every lock that this process's other connections have on it.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         return sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=5.0)
 
     session = Session(connect, 64)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from tidemill.clock import Clock
+from tidemill.storage.claims import EventData
 from tidemill.storage.commit import ROUTER_CURSOR
 from tidemill.storage.limits import Limits
 from tidemill.storage.log import StoredLog
@@ -24,9 +25,17 @@ class SqliteEventLog(StoredLog):
     """See `EventLog`."""
 
     def __init__(
-        self, path: Path, *, writer: Writer, reading: Reading, tail: Tail, clock: Clock, limits: Limits
+        self,
+        path: Path,
+        *,
+        writer: Writer,
+        reading: Reading,
+        tail: Tail,
+        clock: Clock,
+        limits: Limits,
+        data: EventData | None = None,
     ) -> None:
-        super().__init__(writer=writer, reading=reading, tail=tail, clock=clock, limits=limits)
+        super().__init__(writer=writer, reading=reading, tail=tail, clock=clock, limits=limits, data=data)
         self._path = path
         self._positions = writer
         self._disk_checked_at = 0.0

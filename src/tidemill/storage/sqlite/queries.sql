@@ -7,7 +7,7 @@ INSERT OR IGNORE INTO dead_letters (id, at, stage, code, detail, origin, coordin
 -- insert_disposition: say what became of an event for a trigger
 INSERT INTO dispositions (position, trigger, kind, run_id, detail) VALUES
 -- insert_run: create a queued run
-INSERT INTO runs (number, run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, correlation_id, hop_count, traceparent, shard) VALUES
+INSERT INTO runs (number, run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, correlation_id, hop_count, traceparent, shard, admission) VALUES
 -- insert_history: append decisions of runs
 INSERT INTO history (run, sequence, at, body) VALUES
 -- insert_delivery: put an event on its way to a subscription
@@ -16,8 +16,8 @@ INSERT INTO deliveries (subscription, position, state, attempts, due_at, detail)
 INSERT INTO cursors (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 -- update_run: change a run's summary
 UPDATE runs SET state = ?, started_at = coalesce(?, started_at), ended_at = ? WHERE number = ?;
--- update_delivery: record the outcome of a delivery attempt
-UPDATE deliveries SET state = ?, attempts = ?, due_at = ?, detail = ? WHERE position = ? AND subscription = ?;
+-- update_delivery: record the outcome of delivery attempts; one that ended stays so, whoever was late to hear of it
+UPDATE deliveries SET state = ?, attempts = ?, due_at = ?, detail = ? WHERE position = ? AND subscription = ? AND state = 'pending';
 -- insert_request: ask the engine to steer a run
 INSERT INTO requests (run_id, kind, at, by) VALUES (?, ?, ?, ?);
 -- delete_request: forget an answered request
@@ -60,6 +60,8 @@ SELECT run_id, dag, version, state, trigger, position, event_source, event_id, p
 SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE ended_at IS NULL AND state = 'queued' AND dag = ?1 AND run_id > ?2 AND (?4 IS NULL OR shard IN (SELECT value FROM json_each(?4))) ORDER BY run_id LIMIT ?3;
 -- history_of: the decisions of a run in order
 SELECT sequence, at, body FROM history WHERE run = (SELECT number FROM runs WHERE run_id = ?) ORDER BY sequence;
+-- histories_of: the decisions of several runs, those of each in order
+SELECT runs.run_id, sequence, at, body FROM runs JOIN history ON history.run = runs.number WHERE runs.run_id IN (SELECT value FROM json_each(?1)) ORDER BY history.run, sequence;
 -- dispositions_of: what became of an event
 SELECT position, trigger, kind, run_id, detail FROM dispositions WHERE position = ? ORDER BY trigger;
 -- open_requests: requests that wait for the engine
@@ -68,13 +70,137 @@ SELECT id, run_id, kind, at, by FROM requests WHERE ?1 IS NULL OR EXISTS (SELECT
 SELECT file, source, graph FROM versions WHERE dag = ? AND version = ?;
 -- run_counts: number of runs per DAG and state
 SELECT dag, state, count(*) FROM runs GROUP BY dag, state;
+-- open_counts: number of runs per shard and state that have not ended
+SELECT shard, state, count(*) FROM runs WHERE ended_at IS NULL AND (?1 IS NULL OR shard IN (SELECT value FROM json_each(?1))) GROUP BY shard, state;
 -- queued_dags: DAGs that have runs waiting to start
 SELECT DISTINCT dag FROM runs WHERE ended_at IS NULL AND state = 'queued' AND (?1 IS NULL OR shard IN (SELECT value FROM json_each(?1)));
 -- due_deliveries: pending deliveries of a subscription by position
-SELECT subscription, position, attempts, due_at FROM deliveries WHERE subscription = ? AND position > ? AND state = 'pending' ORDER BY position LIMIT ?;
+SELECT subscription, position, attempts, due_at, letter FROM deliveries WHERE subscription = ? AND position > ? AND state = 'pending' ORDER BY position LIMIT ?;
 -- deliveries_of: every delivery of an event
 SELECT subscription, state, attempts, detail FROM deliveries WHERE position = ? ORDER BY subscription;
 -- list_dead_letters: dead letters newest first, long bodies cut; conditions replace the marker
-SELECT id, at, stage, code, detail, origin, coordinates, substr(body, 1, 4096), position FROM dead_letters WHERE id < ?1 {conditions} ORDER BY id DESC LIMIT ?2;
+SELECT id, at, stage, code, detail, origin, coordinates, substr(body, 1, 4096), position, state FROM dead_letters WHERE id < ?1 {conditions} ORDER BY id DESC LIMIT ?2;
 -- dead_letter: one dead letter, whole
-SELECT id, at, stage, code, detail, origin, coordinates, body, position FROM dead_letters WHERE id = ?;
+SELECT id, at, stage, code, detail, origin, coordinates, body, position, state FROM dead_letters WHERE id = ?;
+-- insert_definitions: keep what the project's folders said
+INSERT INTO definitions (version, saved_at, written) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
+-- insert_routed_under: from where on events are routed under a version
+INSERT INTO routed_under (position, version, at) VALUES (?, ?, ?) ON CONFLICT (position) DO UPDATE SET version = excluded.version, at = excluded.at;
+-- definitions: what the project's folders said
+SELECT written FROM definitions WHERE version = ?;
+-- routed_under: versions of events before a position, newest first
+SELECT position, version, at FROM routed_under WHERE position < ? ORDER BY position DESC LIMIT ?;
+-- known_identities: which of these identities were in the log and still count; the list of keys follows
+SELECT key, position, digest FROM identities WHERE key IN
+-- remember_identities: identities of events that are about to be dropped and still count
+INSERT OR IGNORE INTO identities (key, digest, position, received_at) SELECT key, digest, position, received_at FROM events WHERE position BETWEEN ?1 AND ?2 AND (received_at >= ?3 OR position >= ?4);
+-- drop_events: drop a segment of the log
+DELETE FROM events WHERE position BETWEEN ? AND ?;
+-- drop_dispositions: drop what became of a segment of the log
+DELETE FROM dispositions WHERE position BETWEEN ? AND ?;
+-- drop_deliveries: drop the deliveries of a segment of the log
+DELETE FROM deliveries WHERE ?1 <= ?2 AND position <= ?2 AND state <> 'pending';
+-- drop_routed_under: forget versions that no event in the log was routed under
+DELETE FROM routed_under WHERE ? AND position < (SELECT max(position) FROM routed_under WHERE position < (SELECT min(position) FROM events));
+-- drop_definitions: forget what the folders said when no event in the log was routed under it
+DELETE FROM definitions WHERE ? AND version NOT IN (SELECT version FROM routed_under);
+-- drop_identities: forget identities whose dedupe window has passed
+DELETE FROM identities WHERE received_at < ? AND position < ?;
+-- drop_dead_letters: forget dead letters as old as the log
+DELETE FROM dead_letters WHERE at < ?;
+-- drop_history: drop the decisions of runs
+DELETE FROM history WHERE run = ?;
+-- drop_runs: drop runs
+DELETE FROM runs WHERE number = ?;
+-- extent: the oldest event
+SELECT position, received_at FROM events ORDER BY position LIMIT 1;
+-- segment: the last event and the bytes of a segment
+SELECT max(position), max(received_at), sum(length(body)), count(*) FROM events WHERE position BETWEEN ? AND ?;
+-- log_bytes: bytes of the events after a position
+SELECT coalesce(sum(length(body)), 0) FROM events WHERE position > ? AND position <= ?;
+-- first_pending: the oldest event that is still to be delivered
+SELECT min(position) FROM deliveries WHERE state = 'pending';
+-- first_open: the oldest event whose run has not ended
+SELECT min(position) FROM runs WHERE ended_at IS NULL;
+-- runs_by_number: runs in the order in which they were made
+SELECT number, position, ended_at FROM runs WHERE number > ? ORDER BY number LIMIT ?;
+-- became: what became of the events of a segment, and what was started
+SELECT d.position, d.trigger, d.kind, d.run_id, d.detail, runs.dag, runs.parameters FROM dispositions AS d LEFT JOIN runs ON runs.run_id = d.run_id WHERE d.position BETWEEN ? AND ? ORDER BY d.position, d.trigger;
+-- set_letter_state: where a dead letter stands
+UPDATE dead_letters SET state = ? WHERE id = ?;
+-- insert_letter_action: what somebody did with a dead letter; two at once cannot have the same number
+INSERT INTO dead_letter_actions (letter, number, at, by, kind, reason, detail, body) VALUES
+-- letter_actions: what was done with a dead letter, in order
+SELECT letter, number, at, by, kind, reason, detail, body FROM dead_letter_actions WHERE letter = ? ORDER BY number;
+-- redeliver: put what a dead letter holds on its way to the subscription again
+INSERT INTO deliveries (subscription, position, state, attempts, due_at, detail, letter) VALUES (?, ?, 'pending', 0, ?, '', ?) ON CONFLICT (position, subscription) DO UPDATE SET state = 'pending', attempts = 0, due_at = excluded.due_at, detail = '', letter = excluded.letter;
+-- cancel_deliveries: nobody wants what is pending for a subscription any more
+UPDATE deliveries SET state = 'cancelled', detail = ? WHERE subscription = ? AND state = 'pending';
+-- insert_subscription: a change of a subscription made by API
+INSERT INTO subscriptions (position, id, body) VALUES
+-- subscriptions_at: subscriptions made by API as they are at a position
+SELECT id, position, body FROM subscriptions AS s WHERE body IS NOT NULL AND position = (SELECT max(position) FROM subscriptions WHERE id = s.id AND position <= ?1) ORDER BY id;
+-- subscription: a subscription made by API as it is now
+SELECT id, position, body FROM subscriptions WHERE id = ?1 ORDER BY position DESC LIMIT 1;
+-- prune_subscriptions: changes that no event which is still to be routed is matched by
+DELETE FROM subscriptions WHERE ?1 AND position < (SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM cursors WHERE name = 'router') AND (body IS NULL OR EXISTS (SELECT 1 FROM subscriptions AS n WHERE n.id = subscriptions.id AND n.position > subscriptions.position AND n.position <= (SELECT CAST(value AS INTEGER) FROM cursors WHERE name = 'router')));
+-- forget_subscription_state: the state of a subscription that was deleted
+DELETE FROM subscription_states WHERE subscription = ?;
+-- forget_attempts: the attempts of a subscription that was deleted
+DELETE FROM delivery_attempts WHERE subscription = ?;
+-- subscription_versions: rises whenever a subscription or its state changes
+SELECT coalesce((SELECT max(position) FROM subscriptions), 0), coalesce((SELECT sum(version) FROM subscription_states), 0);
+-- subscription_states: whether subscriptions deliver
+SELECT subscription, state, reason, by, at, redriven FROM subscription_states;
+-- set_subscription_state: say whether a subscription delivers
+INSERT INTO subscription_states (subscription, state, reason, by, at, redriven, version) VALUES (?, ?, ?, ?, ?, 0, 1) ON CONFLICT (subscription) DO UPDATE SET state = excluded.state, reason = excluded.reason, by = excluded.by, at = excluded.at, version = version + 1;
+-- touch_subscription: an earlier delivery of a subscription is pending again
+INSERT INTO subscription_states (subscription, state, reason, by, at, redriven, version) VALUES (?, 'active', '', '', ?, 1, 1) ON CONFLICT (subscription) DO UPDATE SET redriven = redriven + 1, version = version + 1;
+-- put_attempt: remember a delivery attempt in the place of an old one
+INSERT INTO delivery_attempts (subscription, slot, number, position, attempt, at, duration_us, outcome, status, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (subscription, slot) DO UPDATE SET number = excluded.number, position = excluded.position, attempt = excluded.attempt, at = excluded.at, duration_us = excluded.duration_us, outcome = excluded.outcome, status = excluded.status, error = excluded.error;
+-- attempts_of: the latest delivery attempts of a subscription
+SELECT subscription, number, position, attempt, at, duration_us, outcome, status, error FROM delivery_attempts WHERE subscription = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3;
+-- newest_attempt: the number of the latest delivery attempt of a subscription
+SELECT coalesce(max(number), 0) FROM delivery_attempts WHERE subscription = ?;
+-- backlog_of: pending deliveries of a subscription up to a number, the oldest, and the newest that was accepted
+SELECT (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE subscription = ?1 AND state = 'pending' LIMIT ?2)), (SELECT position FROM deliveries WHERE subscription = ?1 AND state = 'pending' ORDER BY position LIMIT 1), (SELECT max(position) FROM delivery_attempts WHERE subscription = ?1 AND outcome = 'delivered');
+-- insert_tree_run: a run belongs to a tree whose end somebody waits for
+INSERT INTO tree_runs (correlation_id, run_id, done) VALUES (?, ?, 0) ON CONFLICT DO NOTHING;
+-- end_tree_run: the completion event of a run was routed
+INSERT INTO tree_runs (correlation_id, run_id, done) VALUES (?, ?, 1) ON CONFLICT (correlation_id, run_id) DO UPDATE SET done = 1;
+-- delete_tree: a tree has ended and was told of
+DELETE FROM tree_runs WHERE correlation_id = ?;
+-- seed_trees: runs that are open when somebody begins to wait for trees
+INSERT INTO tree_runs (correlation_id, run_id, done) SELECT correlation_id, run_id, 0 FROM runs WHERE ended_at IS NULL AND ? ON CONFLICT DO NOTHING;
+-- settle_trees: runs that ended while nobody waited for trees
+UPDATE tree_runs SET done = 1 WHERE done = 0 AND ? AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.run_id = tree_runs.run_id AND ended_at IS NULL);
+-- ended_trees: trees of which every known run has ended and been routed
+SELECT correlation_id FROM tree_runs GROUP BY correlation_id HAVING min(done) = 1;
+-- tree_is_open: whether a tree has a run that has not ended or whose end was not routed
+SELECT 1 FROM tree_runs WHERE correlation_id = ? AND done = 0 LIMIT 1;
+-- tree: what became of a tree's runs
+SELECT runs.state, count(*), min(runs.position), max(runs.hop_count), min(runs.queued_at), max(runs.ended_at) FROM tree_runs JOIN runs ON runs.run_id = tree_runs.run_id WHERE tree_runs.correlation_id = ? GROUP BY runs.state;
+-- put_held: hold an event in a stage of a trigger's admission
+INSERT OR REPLACE INTO held_events (position, trigger, stage, key, body) VALUES
+-- delete_held: an event is not held any more
+DELETE FROM held_events WHERE position = ? AND trigger = ?;
+-- put_memory: what a stage of admission knows of a key
+INSERT OR REPLACE INTO admission_memory (trigger, stage, key, until, body) VALUES
+-- forget_memory: forget what means nothing any more
+DELETE FROM admission_memory WHERE until < ?;
+-- held: held events by place
+SELECT position, trigger, stage, key, body FROM held_events WHERE (position, trigger) > (?1, ?2) ORDER BY position, trigger LIMIT ?3;
+-- first_held: the oldest event that waits in admission
+SELECT min(position) FROM held_events;
+-- held_at: where an event is held
+SELECT position, trigger, stage, key, body FROM held_events WHERE position = ? ORDER BY trigger;
+-- held_counts: number of held events per trigger and stage
+SELECT trigger, stage, count(*) FROM held_events GROUP BY trigger, stage;
+-- memory: what stages of admission know of keys
+SELECT trigger, stage, key, until, body FROM admission_memory ORDER BY until DESC LIMIT ?;
+-- memory_of: what stages of admission know of these keys
+SELECT trigger, stage, key, until, body FROM admission_memory WHERE (trigger, stage, key) IN (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?));
+-- admitted_runs: runs that hold keys of admission and have not ended, by id
+SELECT run_id, trigger, admission FROM runs WHERE ended_at IS NULL AND admission IS NOT NULL AND run_id > ? ORDER BY run_id LIMIT ?;
+-- events_at: the events at these positions
+SELECT position, received_at, body FROM events WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position;

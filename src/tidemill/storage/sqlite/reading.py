@@ -34,5 +34,5 @@ class SqliteReading:
 
 
 def _bound(value: Any) -> Any:
-    """A set of numbers as JSON text, for `json_each`."""
+    """A set of numbers or texts as JSON text, for `json_each`."""
     return orjson.dumps(sorted(value)).decode() if isinstance(value, frozenset) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,16 @@ from typing import Any
 from tidemill.clock import Clock
 from tidemill.errors import ProjectLocked, StoreUnavailable
 from tidemill.events.event import LoggedEvent
-from tidemill.storage.commit import Job, RouteJob
+from tidemill.storage.admissions import StoredAdmissions
+from tidemill.storage.claims import EventData
+from tidemill.storage.commit import Job, RouteJob, changes_subscriptions
 from tidemill.storage.contract import NodeView
 from tidemill.storage.dead_letters import StoredDeadLetters
+from tidemill.storage.definitions import StoredDefinitions
+from tidemill.storage.keeping import StoredKeeping
 from tidemill.storage.limits import Limits
 from tidemill.storage.outbox import StoredOutbox
+from tidemill.storage.replays import StoredReplays
 from tidemill.storage.runs import StoredRuns
 from tidemill.storage.shards import Shards
 from tidemill.storage.sqlite.connection import Session, open_reader, open_writer
@@ -25,7 +31,9 @@ from tidemill.storage.sqlite.log import SqliteEventLog
 from tidemill.storage.sqlite.migrate import migrate
 from tidemill.storage.sqlite.reading import SqliteReading
 from tidemill.storage.sqlite.writer import Writer, load_positions
+from tidemill.storage.subscriptions import StoredSubscriptions
 from tidemill.storage.tail import Tail
+from tidemill.storage.trees import StoredTrees
 
 __all__ = ["SqliteStore", "open_store"]
 
@@ -47,10 +55,12 @@ class SqliteStore:
         clock: Clock,
         limits: Limits,
         probe: Callable[[str], None] | None,
+        data: EventData | None = None,
     ) -> None:
         stage_reader, reader = readers
         self._lock = lock
         self._path = path
+        self._data = data
         self._readers = readers
         self._session = session
         self._tail = Tail(positions.head)
@@ -65,11 +75,24 @@ class SqliteStore:
             tail=self._tail,
             clock=clock,
             limits=limits,
+            data=data,
         )
         self.ledger = SqliteLedger(writer=self._writer, reader=stage_reader)
-        self.runs = StoredRuns(writer=self._writer, reading=SqliteReading(reader), clock=clock)
-        self.outbox = StoredOutbox(writer=self._writer, reading=SqliteReading(stage_reader))
-        self.dead_letters = StoredDeadLetters(writer=self._writer, reading=SqliteReading(reader))
+        self.runs = StoredRuns(writer=self._writer, reading=SqliteReading(reader), clock=clock, data=data)
+        self.admissions = StoredAdmissions(ledger=self.ledger, reading=SqliteReading(stage_reader))
+        self.outbox = StoredOutbox(writer=self._writer, reading=SqliteReading(stage_reader), clock=clock)
+        self.dead_letters = StoredDeadLetters(
+            writer=self._writer, reading=SqliteReading(reader), clock=clock, data=data
+        )
+        self.subscriptions = StoredSubscriptions(
+            writer=self._writer, reading=SqliteReading(stage_reader), clock=clock
+        )
+        self.trees = StoredTrees(writer=self._writer, reading=SqliteReading(stage_reader), clock=clock)
+        self.definitions = StoredDefinitions(writer=self._writer, reading=SqliteReading(reader), clock=clock)
+        self.replays = StoredReplays(log=self.log, ledger=self.ledger)
+        self.keeping = StoredKeeping(
+            writer=self._writer, reading=SqliteReading(reader), ledger=self.ledger, data=data
+        )
 
     async def nodes(self) -> list[NodeView]:
         """None: this database belongs to one process."""
@@ -85,6 +108,8 @@ class SqliteStore:
         await self._writer.close()
         for reader in self._readers:
             await reader.close()
+        if self._data is not None:
+            self._data.close()
         _clean_mark(self._path).touch(mode=0o600)
         os.close(self._lock)
 
@@ -106,6 +131,10 @@ class SqliteStore:
             if isinstance(job, RouteJob):
                 self.runs.new_runs.put(job.batch.runs)
                 self.outbox.arrivals.committed(job.batch.deliveries)
+                if job.batch.admission is not None and job.batch.admission.cancels:
+                    self.runs.new_requests.put([None])
+            elif changes_subscriptions(job):
+                self.subscriptions.changed()
 
     def _resynchronise(self, head: int) -> None:
         """A commit failed and the database says where the log ends; followers read on from there."""
@@ -120,6 +149,7 @@ async def open_store(
     clock: Clock,
     limits: Limits | None = None,
     probe: Callable[[str], None] | None = None,
+    data: EventData | None = None,
 ) -> SqliteStore:
     """Open the database at `path`, made and migrated as needed, for this process alone.
 
@@ -130,9 +160,14 @@ async def open_store(
     async with contextlib.AsyncExitStack() as undo:
         lock = _lock(path)
         undo.callback(os.close, lock)
-        session = await open_writer(path)
-        undo.push_async_callback(session.close)
-        await session.call(_check, session, path)
+        try:
+            session = await open_writer(path)
+            undo.push_async_callback(session.close)
+            await session.call(_check, session, path)
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorname", "").split("_")[1:2] not in (["CORRUPT"], ["NOTADB"]):
+                raise
+            raise _damaged(path, str(error)) from error
         await session.call(migrate, session.raw)
         positions = await session.call(load_positions, session.raw)
         readers = (await open_reader(path), await open_reader(path))
@@ -146,6 +181,7 @@ async def open_store(
         clock=clock,
         limits=limits or Limits(),
         probe=probe,
+        data=data,
     )
 
 
@@ -172,4 +208,8 @@ def _check(session: Session, path: Path) -> None:
         return
     found = [row[0] for row in session.raw.execute("PRAGMA quick_check(5)")]
     if found != ["ok"]:
-        raise StoreUnavailable(f"the database {path.name} is damaged: {'; '.join(found)}; restore a backup")
+        raise _damaged(path, "; ".join(found))
+
+
+def _damaged(path: Path, detail: str) -> StoreUnavailable:
+    return StoreUnavailable(f"the database {path.name} is damaged: {detail}; restore a backup")

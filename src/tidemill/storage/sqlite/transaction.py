@@ -74,7 +74,10 @@ class Transaction:
         numbers = known.numbers
         if unknown := wanted.runs - numbers.keys():
             numbers.update(self._select_in("run_numbers", sorted(unknown)))
-        found = self._select_in("known_events", wanted.keys)
+        found = [
+            *self._select_in("known_identities", wanted.keys),
+            *self._select_in("known_events", wanted.keys),
+        ]
         return Facts(
             head=known.head,
             cursors=known.cursors,

@@ -12,6 +12,9 @@ from typing import Any
 
 from tidemill import Context, DoNotRetry, dag, task
 
+#: What a process ends with that a poisonous run ended by itself.
+EXIT_CODE = 77
+
 
 def leave_trace(context: Context) -> None:
     """One line per execution, written before anything else happens."""
@@ -128,11 +131,54 @@ def jobs(of: str) -> Any:
 
 
 @task
+async def rest(of: str, context: Context) -> dict[str, Any]:
+    leave_trace(context)
+    await asyncio.sleep(1 + 0.4 * int(of.rpartition("-")[2]))  # so that one of many ends at any time
+    return {"of": of}
+
+
+@dag(dag_id="naps", max_active_runs=None)
+def naps(of: str) -> Any:
+    return rest(of)
+
+
+@task
 async def kill(of: str, context: Context) -> None:
     leave_trace(context)
+    if of.startswith("exit"):
+        os._exit(EXIT_CODE)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dag(dag_id="poison")
 def poison(of: str) -> Any:
     return kill(of)
+
+
+@task
+async def collect(of: str, events: list[Any], context: Context) -> dict[str, Any]:
+    leave_trace(context)
+    await asyncio.sleep(0.02)
+    return {"of": of, "events": len(events)}
+
+
+@dag(dag_id="gathers", max_active_runs=None)
+def gathers(of: str, events: list[Any]) -> Any:
+    return collect(of, events)
+
+
+@task
+async def take_turn(of: str, context: Context) -> dict[str, Any]:
+    leave_trace(context)
+    await asyncio.sleep(0.05)
+    return {"of": of}
+
+
+@dag(dag_id="turns", max_active_runs=None)
+def turns(of: str) -> Any:
+    return take_turn(of)
+
+
+@dag(dag_id="pushes", max_active_runs=None)
+def pushes(of: str) -> Any:
+    return settle(of)

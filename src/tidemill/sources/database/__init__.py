@@ -1,0 +1,1 @@
+"""DATABASES → LOG: rows that change in other databases. PostgreSQL tells by logical replication; others are asked."""
