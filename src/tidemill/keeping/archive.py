@@ -94,6 +94,18 @@ class Archive:
             raise StorageError(f"the archive cannot be written: {error}") from error
         return name
 
+    async def holding(self, first: int, last: int) -> str | None:
+        """Name of a file that holds all events from `first` to `last`; None when there is none.
+
+        Raises `StorageError` when it cannot be said.
+        """
+        try:
+            names = await asyncio.to_thread(self.names)
+        except Exception as error:  # each file system has its own
+            raise StorageError(f"the archive cannot be read: {error}") from error
+        found = (written for name in names if (written := _NAME.fullmatch(name)))
+        return next((one[0] for one in found if int(one[1]) <= first and last <= int(one[2])), None)
+
     def read(self, after: int = 0) -> Iterator[Archived]:
         """Archived events with position > `after`, in order; those of overlapping files once."""
         done = after

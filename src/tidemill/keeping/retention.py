@@ -112,16 +112,7 @@ class Retention:
         return self._size
 
     async def _drop(self, segment: Segment) -> None:
-        name = None
-        if self._archive is not None:
-            packed = Packed()
-            for first in range(segment.first, segment.last + 1, _READ):
-                if page := await read_past(self._store, first, min(first + _READ - 1, segment.last)):
-                    await packed.add(page)
-            if await begins_at(self._store) != segment.first:
-                # Another node has archived it whole; what was read here may lack what is gone.
-                raise StorageError("somebody else drops the same segment")
-            name = await self._archive.keep(packed)
+        name = None if self._archive is None else await self._keep(self._archive, segment)
         now = self._clock.now_us()
         for first in range(segment.first, segment.last + 1, _DROPPED):
             await self._store.keeping.drop(
@@ -134,6 +125,19 @@ class Retention:
             self._size -= segment.size
         facts = {"first": segment.first, "last": segment.last, "archived": name}
         logger.info("retention.dropped", extra=facts)
+
+    async def _keep(self, archive: Archive, segment: Segment) -> str:
+        """The file that holds the segment; written where there is none (a drop that was cut off has left one)."""
+        if (name := await archive.holding(segment.first, segment.last)) is not None:
+            return name
+        packed = Packed()
+        for first in range(segment.first, segment.last + 1, _READ):
+            if page := await read_past(self._store, first, min(first + _READ - 1, segment.last)):
+                await packed.add(page)
+        if await begins_at(self._store) != segment.first:
+            # Another node has archived it whole; what was read here may lack what is gone.
+            raise StorageError("somebody else drops the same segment")
+        return await archive.keep(packed)
 
     async def _tidy(self) -> None:
         """What belongs to events that are gone."""

@@ -8,7 +8,7 @@ import pytest
 
 from tidemill.errors import StorageError, StoreUnavailable
 from tidemill.events.event import Event
-from tidemill.keeping.archive import FolderArchive
+from tidemill.keeping.archive import Archived, FolderArchive
 from tidemill.keeping.retention import SEGMENT, Limits, Retention
 from tidemill.storage.claims import EventData
 from tidemill.storage.contract import (
@@ -200,6 +200,22 @@ async def test_dropped_events_are_in_the_archive_with_what_became_of_them(
     assert [one.logged for one in kept] == before
     assert [one.disposition for one in kept[6].became] == [paused]
     assert not any(one.became for one in kept if one.logged.position != 7)
+
+
+async def test_the_rest_of_a_segment_whose_drop_was_cut_off_is_not_archived_again(
+    store: Store, clock: ManualClock, tmp_path: Path
+) -> None:
+    await fill(store, SEGMENT + 1)
+    clock.advance(2 * DAY)
+    folder = tmp_path / "archive"
+    whole = await store.log.read(0, SEGMENT)
+    await FolderArchive(folder).put([Archived(one) for one in whole])
+    await store.keeping.drop(1, 256, remember_since=0, remember_above=0)  # and died
+
+    await retention(store, clock, days=1, archive=folder).look()
+
+    assert await first_position(store) == SEGMENT + 1
+    assert len(list(folder.iterdir())) == 1
 
 
 async def test_nothing_is_dropped_that_could_not_be_archived(
