@@ -76,6 +76,8 @@ async def joined(engine: str, address: str, prepare: str = "") -> str:
 async def test_ray_is_joined_and_left(own_ray_cluster: TestCluster) -> None:
     inside = await joined("ray", own_ray_cluster.address)
     outside = await joined("ray", own_ray_cluster.client)
+    if "Starting Ray client server failed" in outside:
+        pytest.skip(f"Ray could not start its own client server: {outside}")
 
     assert own_ray_cluster.client.startswith("ray://")
     assert (inside, outside) == ("RESULT 7", "RESULT 7")
