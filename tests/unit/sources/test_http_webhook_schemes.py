@@ -253,6 +253,15 @@ def test_verifier_refuses_a_signature_of_which_one_bit_is_another(name: str, dat
     assert refusal(scheme, secrets, {**headers, field: changed}, BODY) is not None
 
 
+def test_verifier_takes_no_control_character_for_white_space() -> None:
+    headers = sign_hmac(BODY, OLD, AT)
+    assert headers["x-shop-hmac"].endswith("=")
+
+    spoilt = {"x-shop-hmac": headers["x-shop-hmac"][:-1] + "\x1d"}
+
+    assert refusal(SHOP, (OLD,), spoilt, BODY) == "signature_invalid"
+
+
 def _digests(text: str) -> set[bytes]:
     """Every digest that the text might be read as."""
     found = set()

@@ -22,6 +22,9 @@ from tidemill.sources import signature
 
 __all__ = ["Verifier", "build_verifier"]
 
+#: White space of header fields (RFC 9110, section 5.6.3); `str.strip` would also take control characters away.
+_SPACE = " \t"
+
 Headers = Mapping[str, str]
 
 #: Signatures looked at in one header field.
@@ -86,9 +89,9 @@ class _Hmac:
         # A comma joins repeated fields, unless it is how this sender writes its prefix.
         parts = [given] if "," in prefix else given.split(",", _MAX_CANDIDATES)[:_MAX_CANDIDATES]
         found = [
-            _decode(part.strip().removeprefix(prefix), scheme.encoding)
+            _decode(part.strip(_SPACE).removeprefix(prefix), scheme.encoding)
             for part in parts
-            if part.strip().startswith(prefix)
+            if part.strip(_SPACE).startswith(prefix)
         ]
         _check(self._keys, body, found, algorithm=scheme.algorithm)
 
@@ -141,7 +144,7 @@ class _Stripe:
         given = _given(headers, "stripe-signature")
         timestamp, found = "", []
         for part in given.split(",", _MAX_CANDIDATES)[:_MAX_CANDIDATES]:
-            name, _, text = part.strip().partition("=")
+            name, _, text = part.strip(_SPACE).partition("=")
             if name == "t":
                 timestamp = text
             elif name == "v1":
