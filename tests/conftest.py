@@ -71,3 +71,20 @@ async def _migrate(url: str) -> None:
 
     store = await open_store(url, clock=SystemClock())
     await store.close()
+
+
+_status: list[int] = []
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember how the tests went, for `pytest_unconfigure`."""
+    _status.append(int(exitstatus))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """A database that a failed test left open has a thread of its own, which must not keep the process for ever."""
+    left = [one for one in threading.enumerate() if one is not threading.main_thread() and not one.daemon]
+    if left and _status and not hasattr(config, "workerinput"):
+        print(f"\nleft open: {[one.name for one in left]}", flush=True)  # noqa: T201
+        os._exit(_status[-1])
