@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conformance.databases import DATABASES, Database, Faults, database_of
 
-from tidemill.clock import SystemClock
 from tidemill.errors import CursorMoved, EventRejected, StorageError, StoreUnavailable
 from tidemill.events.event import Event
 from tidemill.storage.contract import (
@@ -28,47 +27,11 @@ from tidemill.storage.contract import (
     SubscriptionState,
 )
 from tidemill.storage.outbox import ATTEMPTS_KEPT
-from tidemill.storage.postgres import open_store as open_postgres
-from tidemill.storage.shards import ALL
-from tidemill.storage.sqlite import open_store as open_sqlite
 
 
-class Faults:
-    """Fails the next commit at a point, as a disk or a network would."""
-
-    def __init__(self, error: Exception) -> None:
-        self.left: dict[str, int] = {}
-        self._error = error
-
-    def __call__(self, point: str) -> None:
-        if self.left.get(point, 0) > 0:
-            self.left[point] -= 1
-            raise self._error
-
-
-class Database:
-    """One database of either kind that can be opened again."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._is_sqlite = url.startswith("/")
-        self.faults = Faults(
-            sqlite3.OperationalError("disk I/O error") if self._is_sqlite else OSError("connection reset")
-        )
-
-    async def open(self) -> Store:
-        if self._is_sqlite:
-            return await open_sqlite(Path(self._url), clock=SystemClock(), probe=self.faults)
-        store = await open_postgres(self._url, clock=SystemClock(), probe=self.faults)
-        store.shards.change(ALL)
-        return store
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(params=DATABASES)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return Database(str(tmp_path / "state" / "tidemill.db"))
-    return Database(request.getfixturevalue("postgres_url"))
+    return database_of(request, tmp_path / "state" / "tidemill.db")
 
 
 @pytest.fixture

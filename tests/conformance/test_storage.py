@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.conformance.databases import DATABASES, Database, Faults, database_of
 
 from tidemill.clock import SystemClock
 from tidemill.errors import CursorMoved, EventRejected, ProjectLocked, StorageError, StoreUnavailable
@@ -33,43 +34,7 @@ from tidemill.storage.contract import (
     RunFilter,
     Store,
 )
-from tidemill.storage.postgres import open_store as open_postgres
-from tidemill.storage.shards import ALL
 from tidemill.storage.sqlite import open_store
-
-
-class Faults:
-    """Tells the store to fail the next commits of a kind, as a disk or a network would."""
-
-    def __init__(self, error: Exception) -> None:
-        self.left: dict[str, int] = {}
-        self.error = error
-
-    def __call__(self, point: str) -> None:
-        if self.left.get(point, 0) > 0:
-            self.left[point] -= 1
-            raise self.error
-
-
-class Database:
-    """One database of either kind that can be opened again and again."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.faults = Faults(
-            sqlite3.OperationalError("disk I/O error") if self.is_sqlite else OSError("connection reset")
-        )
-
-    @property
-    def is_sqlite(self) -> bool:
-        return self.url.startswith("/")
-
-    async def open(self) -> Store:
-        if self.is_sqlite:
-            return await open_store(Path(self.url), clock=SystemClock(), probe=self.faults)
-        store = await open_postgres(self.url, clock=SystemClock(), probe=self.faults)
-        store.shards.change(ALL)  # one node, which does not ask who else there is
-        return store
 
 
 @pytest.fixture
@@ -77,11 +42,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "tidemill.db"
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(params=DATABASES)
 def database(request: pytest.FixtureRequest) -> Database:
-    if request.param == "sqlite":
-        return Database(str(request.getfixturevalue("path")))
-    return Database(request.getfixturevalue("postgres_url"))
+    return database_of(request, request.getfixturevalue("path"))
 
 
 @pytest.fixture
@@ -510,8 +473,10 @@ async def test_a_damaged_database_is_refused(path: Path) -> None:
         content[page * 4096 : page * 4096 + 64] = b"\xaa" * 64
     path.write_bytes(content)
 
+    before = threading.active_count()
     with pytest.raises(StoreUnavailable, match="damaged"):
         await open_store(path, clock=SystemClock())
+    assert threading.active_count() == before  # a thread that is left would keep the process for ever
 
 
 def test_files_of_the_store_are_private(tmp_path: Path) -> None:

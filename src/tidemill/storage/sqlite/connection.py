@@ -25,6 +25,9 @@ R = TypeVar("R")
 #: once per statement, not once per row, and the event loop keeps running meanwhile.
 _CHUNKS = (1024, 256, 64, 16, 4, 1)
 
+_ALWAYS = ("PRAGMA cache_size=-32768", "PRAGMA temp_store=MEMORY", "PRAGMA foreign_keys=ON")
+_WRITING = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA wal_autocheckpoint=4000")
+
 
 class Session(aiosqlite.Connection):
     """An aiosqlite connection that also runs whole functions in its thread."""
@@ -48,21 +51,15 @@ class Session(aiosqlite.Connection):
 
 async def open_writer(path: Path) -> Session:
     """The writing connection: WAL, every commit on disk before it returns."""
-    session = await _open(path)
-    await session.execute("PRAGMA journal_mode=WAL")
-    await session.execute("PRAGMA synchronous=FULL")
-    await session.execute("PRAGMA wal_autocheckpoint=4000")
-    return session
+    return await _open(path, *_WRITING)
 
 
 async def open_reader(path: Path) -> Session:
     """A connection that cannot write."""
-    session = await _open(path)
-    await session.execute("PRAGMA query_only=ON")
-    return session
+    return await _open(path, "PRAGMA query_only=ON")
 
 
-async def _open(path: Path) -> Session:
+async def _open(path: Path, *statements: str) -> Session:
     def connect() -> sqlite3.Connection:
         # Created by us, so that nobody else can read it, whatever the umask. A file that is there must not be opened
         # and closed here: that would take away every lock that this process's other connections have on it.
@@ -71,10 +68,13 @@ async def _open(path: Path) -> Session:
         return sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=5.0)
 
     session = Session(connect, 64)
-    await session
-    await session.execute("PRAGMA cache_size=-32768")
-    await session.execute("PRAGMA temp_store=MEMORY")
-    await session.execute("PRAGMA foreign_keys=ON")
+    try:
+        await session
+        for statement in (*_ALWAYS, *statements):
+            await session.execute(statement)
+    except BaseException:
+        await session.close()  # else its thread would keep the process for ever
+        raise
     return session
 
 

@@ -170,7 +170,9 @@ async def open_store(
             raise _damaged(path, str(error)) from error
         await session.call(migrate, session.raw)
         positions = await session.call(load_positions, session.raw)
-        readers = (await open_reader(path), await open_reader(path))
+        stage_reader = await open_reader(path)
+        undo.push_async_callback(stage_reader.close)
+        readers = (stage_reader, await open_reader(path))
         undo.pop_all()
     return SqliteStore(
         path,
