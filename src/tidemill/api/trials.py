@@ -16,9 +16,9 @@ from tidemill.api.explanations import ExplanationBody, explained
 from tidemill.dag.definition import Dag
 from tidemill.dag.parameters import ParameterError
 from tidemill.events.event import Event
-from tidemill.project.lookups import Lookup, Overlaid, event_lookup
 from tidemill.project.mapping import MappingFailed
 from tidemill.project.model import Trigger
+from tidemill.project.starting import group_lookup, start_parameters, why_unknown
 
 __all__ = ["Trial", "try_trigger"]
 
@@ -45,7 +45,7 @@ def try_trigger(
     explanation = explained(trigger.rule, event)
     parameters, problem, unknown = None, None, None
     if explanation.matched:
-        unknown = _unknown(trigger)
+        unknown = why_unknown(trigger)
         if unknown is None:
             parameters, problem = _parameters(trigger, dag, event)
     steps = steps_of(written, event, disposition=None, held=None)
@@ -61,30 +61,12 @@ def try_trigger(
     )
 
 
-def _unknown(trigger: Trigger) -> str | None:
-    if trigger.enrichments:
-        names = ", ".join(one.name for one in trigger.enrichments)
-        return f"they are made with what {names} would look up"
-    spec = trigger.admission
-    if spec is not None and spec.collects and spec.reduce is not None:
-        return "they are made from all events of the run, by its reducer"
-    return None
-
-
 def _parameters(trigger: Trigger, dag: Dag, event: Event) -> tuple[Any, str | None]:
     try:
-        values = {} if trigger.parameters is None else trigger.parameters.evaluate(_lookup(trigger, event))
+        parameters = start_parameters(trigger, dag, group_lookup(trigger, [event]))
         # As they come back from the database.
-        return orjson.loads(orjson.dumps(dag.parameters.validate(values))), None
+        return orjson.loads(orjson.dumps(parameters)), None
     except MappingFailed as error:
         return None, f"mapping_failed: {error}"
     except ParameterError as error:
         return None, f"invalid_parameters: {error}"
-
-
-def _lookup(trigger: Trigger, event: Event) -> Lookup:
-    """`$` as it is when the event is the only one of its run."""
-    alone = event_lookup(event)
-    if trigger.admission is None or not trigger.admission.collects:
-        return alone
-    return Overlaid(alone, {"events": [alone.whole()]})

@@ -17,9 +17,9 @@ from tidemill.dag.parameters import ParameterError
 from tidemill.events.event import LoggedEvent
 from tidemill.keeping.archive import Archived
 from tidemill.patterns.index import Index
-from tidemill.project.lookups import event_lookup
 from tidemill.project.mapping import MappingFailed
 from tidemill.project.model import Project, Trigger
+from tidemill.project.starting import group_lookup, start_parameters, why_unknown
 from tidemill.storage.contract import Became, DispositionKind
 
 __all__ = ["Change", "Difference", "Planner"]
@@ -93,11 +93,10 @@ class _Starts:
         if trigger.paused:
             return {"refused": DispositionKind.PAUSED.value}
         dag = self._dags[trigger.dag]
+        if why_unknown(trigger) is not None:
+            return {"dag": dag.dag_id}
         try:
-            values = (
-                {} if trigger.parameters is None else trigger.parameters.evaluate(event_lookup(logged.event))
-            )
-            parameters = dag.parameters.validate(values)
+            parameters = start_parameters(trigger, dag, group_lookup(trigger, [logged.event]))
         except (MappingFailed, ParameterError):
             return {"refused": DispositionKind.DEAD_LETTERED.value}
         # As they come back from the database.
@@ -106,19 +105,20 @@ class _Starts:
 
 def _recorded(one: Became) -> dict[str, Any]:
     kind = one.disposition.kind
-    if kind is DispositionKind.RUN:
-        if one.dag is None or one.parameters is None:
-            return {}  # it was started; what with is no longer kept
-        return {"dag": one.dag, "parameters": orjson.loads(one.parameters)}
-    return {"refused": kind.value}
+    if kind in (DispositionKind.PAUSED, DispositionKind.DEAD_LETTERED):
+        return {"refused": kind.value}
+    if kind is not DispositionKind.RUN or one.dag is None or one.parameters is None:
+        return {}  # the trigger took it; what with is admission's, or no longer kept
+    return {"dag": one.dag, "parameters": orjson.loads(one.parameters)}
 
 
 def _compare(
     position: int, trigger: str, before: dict[str, Any] | None, after: dict[str, Any] | None
 ) -> Change | None:
     was, is_now = _starts(before), _starts(after)
-    if was and is_now:
-        if not before or before == after:
+    if before is not None and after is not None and was and is_now:
+        # Where one side does not know the parameters, what it knows is compared.
+        if all(before[name] == after[name] for name in before.keys() & after.keys()):
             return None
         return Change(Difference.CHANGED, position, trigger, before, after)
     if was:

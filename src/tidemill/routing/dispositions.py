@@ -18,6 +18,7 @@ from tidemill.project.enrichment import EnrichmentFailed
 from tidemill.project.lookups import Lookup, event_lookup
 from tidemill.project.mapping import MappingFailed
 from tidemill.project.model import Project, Trigger
+from tidemill.project.starting import start_parameters
 from tidemill.routing.enriched import Enriched
 from tidemill.routing.loops import RUN_ENDS
 from tidemill.routing.outcomes import Routed, WorkKind, add_run, contained, dead_letter, hops, lost
@@ -105,9 +106,7 @@ class Routes:
             return
         dag = self._dags[trigger.dag]
         try:
-            lookup = self._lookup(trigger, logged)
-            values = {} if trigger.parameters is None else trigger.parameters.evaluate(lookup)
-            parameters = dag.parameters.validate(values)
+            parameters = start_parameters(trigger, dag, self._lookup(trigger, logged))
         except EnrichmentFailed as error:
             dead_letter(logged, trigger.name, "enrichment_failed", str(error), at, into)
         except MappingFailed as error:

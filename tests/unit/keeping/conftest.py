@@ -16,6 +16,9 @@ from tidemill.testing.clock import ManualClock
 WORKFLOW = """
 from tidemill import dag, task
 
+async def find() -> int:
+    return 7
+
 @task
 def keep(n: int) -> int:
     return n
@@ -46,7 +49,7 @@ def make_project(tmp_path: Path) -> Callable[..., Project]:
         root = tmp_path / name
         for folder in ("workflows", "triggers"):
             (root / folder).mkdir(parents=True, exist_ok=True)
-        (root / "workflows" / "numbers.py").write_text(WORKFLOW, "utf-8")
+        (root / "workflows" / "counting.py").write_text(WORKFLOW, "utf-8")
         (root / "triggers" / "all.yaml").write_text(triggers, "utf-8")
         return load(root)
 

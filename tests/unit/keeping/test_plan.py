@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from tidemill.events.event import Event, LoggedEvent
 from tidemill.keeping.archive import Archived
 from tidemill.keeping.plan import Difference, Planner
@@ -72,6 +74,29 @@ def test_a_run_that_is_no_longer_kept_counts_as_a_start(make_project: MakeProjec
     gone = Became(Disposition(1, "numbers", DispositionKind.RUN, "r1"))
 
     assert list(Planner(make_project(TRIGGER)).changes([recorded(1, {"n": 1}, gone)])) == []
+
+
+@pytest.mark.parametrize(
+    "kind",
+    sorted(set(DispositionKind) - {DispositionKind.RUN, *map(DispositionKind, ("paused", "dead_lettered"))}),
+)
+def test_what_admission_did_with_an_event_is_no_change(
+    make_project: MakeProject, kind: DispositionKind
+) -> None:
+    admitted = Became(Disposition(1, "numbers", kind, None))
+
+    assert list(Planner(make_project(TRIGGER)).changes([recorded(1, {"n": 1}, admitted)])) == []
+
+
+def test_parameters_that_a_look_up_makes_are_not_compared(make_project: MakeProject) -> None:
+    looked_up = TRIGGER.replace(
+        "n: $.data.n}}", "n: $.enriched.x}, enrich: {x: {function: 'counting:find'}}}"
+    )
+    past = [recorded(1, {"n": 1}, started(1, b'{"n":7}')), recorded(2, {"n": 1})]
+
+    changes = list(Planner(make_project(looked_up)).changes(past))
+
+    assert [(one.position, one.difference) for one in changes] == [(2, Difference.ADDED)]
 
 
 def test_schedules_and_manual_requests_are_not_compared(make_project: MakeProject) -> None:

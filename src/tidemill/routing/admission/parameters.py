@@ -7,10 +7,11 @@ from typing import Any
 
 from tidemill.dag.definition import Dag
 from tidemill.events.event import JSON, LoggedEvent
-from tidemill.project.lookups import ENRICHED, Lookup, Overlaid, event_lookup
+from tidemill.project.lookups import ENRICHED, Overlaid
 from tidemill.project.model import Trigger
+from tidemill.project.starting import group_lookup, start_parameters
 
-__all__ = ["group_lookup", "parameters_of", "shown"]
+__all__ = ["parameters_of"]
 
 
 def parameters_of(
@@ -24,26 +25,7 @@ def parameters_of(
 
     `enriched` are the values of the trigger's enrichments for the event that is `shown`.
     """
-    lookup = group_lookup(trigger, events)
+    lookup = group_lookup(trigger, [logged.event for logged in events])
     if enriched is not None:
         lookup = Overlaid(lookup, {ENRICHED: dict(enriched)})
-    values = {} if trigger.parameters is None else trigger.parameters.evaluate(lookup)
-    validated: Mapping[str, Any] = dag.parameters.validate(values)
-    return validated
-
-
-def shown(trigger: Trigger, events: Sequence[LoggedEvent]) -> LoggedEvent:
-    """The event of a group that the trigger's mapping sees."""
-    is_first = trigger.admission is not None and trigger.admission.shown == "first"
-    return events[0] if is_first else events[-1]
-
-
-def group_lookup(trigger: Trigger, events: Sequence[LoggedEvent]) -> Lookup:
-    """`$` as the event that is shown of a group, its data reduced, with all of them as `$.events`."""
-    spec = trigger.admission
-    if spec is None or not spec.collects:
-        return event_lookup(events[-1].event)
-    members: dict[str, Any] = {"events": [event_lookup(one.event).whole() for one in events]}
-    if spec.reduce is not None:
-        members["data"] = spec.reduce([one.event for one in events])
-    return Overlaid(event_lookup(shown(trigger, events).event), members)
+    return start_parameters(trigger, dag, lookup)

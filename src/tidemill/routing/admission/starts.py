@@ -11,10 +11,11 @@ from tidemill.dag.parameters import ParameterError
 from tidemill.events.event import JSON, Event, LoggedEvent
 from tidemill.project.enrichment import EnrichmentFailed
 from tidemill.project.mapping import MappingFailed
+from tidemill.project.starting import shown
 from tidemill.routing.admission.entry import Entry
 from tidemill.routing.admission.items import Item, Member
 from tidemill.routing.admission.loading import keys_text
-from tidemill.routing.admission.parameters import parameters_of, shown
+from tidemill.routing.admission.parameters import parameters_of
 from tidemill.routing.enriched import Enriched
 from tidemill.routing.outcomes import Routed, add_run, contained, dead_letter
 from tidemill.storage.contract import Disposition, DispositionKind, EventLog
