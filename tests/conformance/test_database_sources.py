@@ -7,6 +7,7 @@ import contextlib
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,15 @@ from tests.conformance.sources import (
 
 from tidemill.clock import Clock
 from tidemill.events.event import Event
+from tidemill.project.model import PostgresSource, Secret, TableSource
 from tidemill.sources.contract import Source, SourceState
-from tidemill.sources.database.polling import Polling, PollingStage
-from tidemill.sources.database.replication import Replication, ReplicationStage
+from tidemill.sources.database.polling import PollingStage
+from tidemill.sources.database.replication import ReplicationStage
 from tidemill.storage.contract import EventLog, Ledger, Store
 from tidemill.testing.postgres import PostgresServer
+
+#: Sources are given their addresses; where a secret is found is the service's to know.
+NOWHERE = Secret(kind="env", place="NOWHERE")
 
 # ── tables that are asked ─────────────────────────────────────────────────────────────────────────────────
 
@@ -50,9 +55,9 @@ class TableAdapter:
             return list(connection.execute(statement, values))
 
     def build(self, log: EventLog, ledger: Ledger, clock: Clock) -> Source:
-        spec = Polling(
+        spec = TableSource(
             name="orders",
-            url=f"sqlite:///{self.path}",
+            url=NOWHERE,
             table="orders",
             column="number",
             key="number",
@@ -61,10 +66,10 @@ class TableAdapter:
             overlap=self.overlap,
             event_type="com.example.order",
             event_source="/shop",
-            every_seconds=1.0,
+            every=timedelta(seconds=1),
             batch=4,
         )
-        return PollingStage(spec, log, ledger, clock=clock)
+        return PollingStage(spec, f"sqlite:///{self.path}", log, ledger, clock=clock)
 
     async def put(self, keys: Sequence[str]) -> None:
         for key in keys:
@@ -149,19 +154,21 @@ class Shop:
         finally:
             await connection.close()
 
-    def spec(self, **members: Any) -> Replication:
+    def stage(self, log: EventLog, ledger: Ledger, clock: Clock, *, url: str = "", **members: Any) -> Source:
+        """A source that follows this database, or the one at `url`."""
         given = {
             "name": "shop",
-            "url": self.url,
+            "url": NOWHERE,
             "tables": ["public.orders"],
             "operations": ["insert", "update", "delete", "truncate"],
             "slot": self.name,
             "publication": self.name,
             "event_type": None,
             "event_source": "/shop",
-            "every_seconds": 1.0,
+            "every": timedelta(seconds=1),
         }
-        return Replication(**{**given, **members})
+        spec = PostgresSource(**{**given, **members})
+        return ReplicationStage(spec, url or self.url, log, ledger, clock=clock)
 
 
 @pytest.fixture
@@ -194,7 +201,7 @@ class ReplicationAdapter:
         self.put_keys: list[str] = []
 
     def build(self, log: EventLog, ledger: Ledger, clock: Clock) -> Source:
-        return ReplicationStage(self.shop.spec(), log, ledger, clock=clock)
+        return self.shop.stage(log, ledger, clock)
 
     async def put(self, keys: Sequence[str]) -> None:
         connection = await asyncpg.connect(self.shop.url)
@@ -247,7 +254,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: HurriedCl
 
 @pytest.mark.postgres
 async def test_changes_are_told_with_their_values(shop: Shop, store: Store, clock: HurriedClock) -> None:
-    source = ReplicationStage(shop.spec(), store.log, store.ledger, clock=clock)
+    source = shop.stage(store.log, store.ledger, clock)
     async with running(source):
         await until(lambda: source.status().state is SourceState.LIVE)
         await shop.run(
@@ -285,7 +292,7 @@ async def test_changes_are_told_with_their_values(shop: Shop, store: Store, cloc
 async def test_a_transaction_comes_whole_and_a_rolled_back_one_not_at_all(
     shop: Shop, store: Store, clock: HurriedClock
 ) -> None:
-    source = ReplicationStage(shop.spec(), store.log, store.ledger, clock=clock)
+    source = shop.stage(store.log, store.ledger, clock)
     async with running(source):
         await until(lambda: source.status().state is SourceState.LIVE)
         await shop.run(
@@ -302,8 +309,9 @@ async def test_a_transaction_comes_whole_and_a_rolled_back_one_not_at_all(
 async def test_only_the_operations_that_were_asked_for_are_told(
     shop: Shop, store: Store, clock: HurriedClock
 ) -> None:
-    spec = shop.spec(operations=["delete"], event_type="com.example.order.gone")
-    source = ReplicationStage(spec, store.log, store.ledger, clock=clock)
+    source = shop.stage(
+        store.log, store.ledger, clock, operations=["delete"], event_type="com.example.order.gone"
+    )
     async with running(source):
         await until(lambda: source.status().state is SourceState.LIVE)
         await shop.run("INSERT INTO orders (number) VALUES (1)", "DELETE FROM orders")
@@ -316,7 +324,7 @@ async def test_only_the_operations_that_were_asked_for_are_told(
 async def test_a_lost_slot_is_a_gap_event_and_following_goes_on(
     shop: Shop, store: Store, clock: HurriedClock
 ) -> None:
-    source = ReplicationStage(shop.spec(), store.log, store.ledger, clock=clock)
+    source = shop.stage(store.log, store.ledger, clock)
     async with running(source):
         await until(lambda: source.status().state is SourceState.LIVE)
         await shop.run("INSERT INTO orders (number) VALUES (1)")
@@ -339,7 +347,7 @@ async def test_other_tables_do_not_keep_the_servers_log(
     shop: Shop, store: Store, clock: HurriedClock
 ) -> None:
     await shop.run("CREATE TABLE noise (text text)")
-    source = ReplicationStage(shop.spec(), store.log, store.ledger, clock=clock)
+    source = shop.stage(store.log, store.ledger, clock)
     lag = (
         "SELECT pg_current_wal_lsn() - confirmed_flush_lsn FROM pg_replication_slots"
         f" WHERE slot_name = '{shop.name}'"
@@ -358,8 +366,7 @@ async def test_other_tables_do_not_keep_the_servers_log(
 async def test_an_unreachable_database_stalls_the_source_without_its_password(
     store: Store, clock: HurriedClock, shop: Shop
 ) -> None:
-    spec = shop.spec(url="postgresql://somebody:hush@127.0.0.1:1/none")
-    source = ReplicationStage(spec, store.log, store.ledger, clock=clock)
+    source = shop.stage(store.log, store.ledger, clock, url="postgresql://somebody:hush@127.0.0.1:1/none")
 
     async with running(source):
         await until(lambda: source.status().state is SourceState.STALLED)

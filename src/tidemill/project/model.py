@@ -217,11 +217,17 @@ class TableSource:
     name: str
     url: Secret
     table: str
+    #: Unique column.
     key: str
+    #: Column that only grows; the key itself for an outbox.
     column: str
+    #: True: rows are deleted once they are in the log.
     is_outbox: bool
+    #: Begin with the rows that are there, or behind them.
     from_beginning: bool
+    #: How far back rows are read again (numbers: in the column's unit; times: seconds).
     overlap: float
+    #: Rows read, and appended in one transaction, at most.
     batch: int
     event_type: str
     event_source: str

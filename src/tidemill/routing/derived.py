@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 
 from tidemill.errors import EventRejected
 from tidemill.events.dataref import reference_of
-from tidemill.events.digest import encode_for_log
 from tidemill.events.event import Event, LoggedEvent
-from tidemill.ids import new_id
 from tidemill.patterns.index import Index
 from tidemill.project.addressing import told_to
 from tidemill.project.derivation import Derivation, derive, hop_count
@@ -20,6 +18,7 @@ from tidemill.project.enrichment import EnrichmentFailed
 from tidemill.project.mapping import MappingFailed
 from tidemill.project.model import Project
 from tidemill.routing.enriched import Enriched
+from tidemill.routing.outcomes import letter_of
 from tidemill.storage.contract import DeadLetter
 
 __all__ = ["Derivations", "Derived"]
@@ -78,20 +77,4 @@ class Derivations:
 
 
 def _dead_letter(derivation: Derivation, logged: LoggedEvent, code: str, detail: str, at: int) -> DeadLetter:
-    event = logged.event
-    return DeadLetter(
-        id=new_id(),
-        at=at,
-        stage="routing",
-        code=code,
-        detail=detail,
-        origin=derivation.name,
-        coordinates={
-            "source": event.source,
-            "id": event.id,
-            "type": event.type,
-            "derivation": derivation.name,
-        },
-        body=encode_for_log(event),
-        position=logged.position,
-    )
+    return letter_of(logged, derivation.name, code, detail, at, derivation=derivation.name)

@@ -25,6 +25,7 @@ __all__ = [
     "correlation_of",
     "dead_letter",
     "hops",
+    "letter_of",
     "lost",
     "run_id_of",
 ]
@@ -135,7 +136,7 @@ def add_run(
 
 def dead_letter(logged: LoggedEvent, trigger: str, code: str, detail: str, at: int, into: Routed) -> None:
     """Add a dead letter and the disposition that says so."""
-    letter = _letter(logged, trigger, code, detail, at)
+    letter = letter_of(logged, trigger, code, detail, at)
     into.dead_letters.append(letter)
     into.dispositions.append(
         Disposition(logged.position, trigger, DispositionKind.DEAD_LETTERED, None, letter.id)
@@ -145,18 +146,24 @@ def dead_letter(logged: LoggedEvent, trigger: str, code: str, detail: str, at: i
 def lost(logged: LoggedEvent, at: int, into: Routed) -> None:
     """Add a dead letter for an event whose data is lost: nobody can say which triggers it matches."""
     detail = f"the data is not at {logged.event.extensions['dataref']} any more, or not what it was"
-    into.dead_letters.append(_letter(logged, "", "data_lost", detail, at))
+    into.dead_letters.append(letter_of(logged, "", "data_lost", detail, at))
 
 
-def _letter(logged: LoggedEvent, trigger: str, code: str, detail: str, at: int) -> DeadLetter:
+def letter_of(logged: LoggedEvent, origin: str, code: str, detail: str, at: int, **place: str) -> DeadLetter:
+    """A logged event that could not go on at `origin` (a trigger or derivation); `place` adds to its coordinates."""
     return DeadLetter(
         id=new_id(),
         at=at,
         stage="routing",
         code=code,
         detail=detail,
-        origin=trigger,
-        coordinates={"source": logged.event.source, "id": logged.event.id, "type": logged.event.type},
+        origin=origin,
+        coordinates={
+            "source": logged.event.source,
+            "id": logged.event.id,
+            "type": logged.event.type,
+            **place,
+        },
         body=encode_for_log(logged.event),
         position=logged.position,
     )

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tidemill.errors import SettingsError
-from tidemill.sources.database.polling import Polling, told
-from tidemill.sources.database.replication import Replication
+from tidemill.project.model import PostgresSource, TableSource
+from tidemill.sources.database.polling import PollingStage, told
+from tidemill.sources.database.replication import ReplicationStage
 from tidemill.sources.database.slot import LOST, Slot
 from tidemill.sources.database.table import TableReader
 
@@ -53,11 +54,14 @@ async def test_url_that_cannot_be_followed_is_refused_without_showing_it(url: st
     assert CANARY not in "".join(traceback.format_exception(refused.value))
 
 
-@pytest.mark.parametrize("kind", [Polling, Replication])
-def test_description_of_a_source_shows_no_url(kind: Any) -> None:
-    given = {each.name: CANARY if each.name == "url" else None for each in fields(kind)}
+@pytest.mark.parametrize(("kind", "stage"), [(TableSource, PollingStage), (PostgresSource, ReplicationStage)])
+def test_description_of_a_source_shows_no_url(kind: Any, stage: Any) -> None:
+    spec = kind(**{each.name: "x" for each in fields(kind)})
+    source = stage(spec, f"sqlite:///{CANARY}", None, None, clock=None)
 
-    assert CANARY not in repr(kind(**given))
+    assert CANARY not in repr(source)
+    assert CANARY not in repr(source.status())
+    assert CANARY not in repr(spec)
 
 
 def test_value_that_a_driver_cannot_read_stalls_the_source_and_is_not_told(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -22,12 +21,13 @@ import orjson
 from tidemill.clock import Clock
 from tidemill.errors import CursorMoved, StorageError
 from tidemill.events.event import Event
+from tidemill.project.model import TableSource
 from tidemill.sources.contract import SourceStatus
 from tidemill.sources.database.table import Place, Row, TableReader, json_value
 from tidemill.sources.report import SourceReport
 from tidemill.storage.contract import Append, CursorMove, EventLog, Ledger
 
-__all__ = ["Polling", "PollingStage", "told"]
+__all__ = ["PollingStage", "told"]
 
 _RETRY_SECONDS = 2.0
 #: Identities of rows read again that are remembered, about 100 bytes each.
@@ -36,44 +36,19 @@ _REMEMBERED = 20_000
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Polling:
-    """Which table is asked, and how."""
-
-    name: str
-    #: SQLAlchemy URL; never shown.
-    url: str = field(repr=False)
-    table: str
-    #: Column that only grows; the key itself for an outbox.
-    column: str
-    #: Unique column.
-    key: str
-    #: True: rows are deleted once they are in the log.
-    is_outbox: bool
-    #: Begin with the rows that are there, or behind them.
-    from_beginning: bool
-    #: How far back rows are read again (numbers: in the column's unit; times: seconds).
-    overlap: float
-    event_type: str
-    event_source: str
-    every_seconds: float
-    #: Rows read, and appended in one transaction, at most.
-    batch: int = 500
-
-
 class PollingStage:
     """One table that is asked (implements `Source`)."""
 
     on_every_node = False
 
-    def __init__(self, spec: Polling, log: EventLog, ledger: Ledger, *, clock: Clock) -> None:
-        """Raises `SettingsError` when the URL cannot be used here."""
+    def __init__(self, spec: TableSource, url: str, log: EventLog, ledger: Ledger, *, clock: Clock) -> None:
+        """`url` is what `spec.url` leads to; it is never shown. Raises `SettingsError` when it cannot be used here."""
         self.name = spec.name
         self._spec = spec
         self._log = log
         self._ledger = ledger
         self._clock = clock
-        self._table = TableReader(spec.url, spec.table, column=spec.column, key=spec.key)
+        self._table = TableReader(url, spec.table, column=spec.column, key=spec.key)
         self._report = SourceReport(spec.name, kind="table", clock=clock)
         self._cursor_name = f"table/{spec.name}"
         self._cursor: str | None = None
@@ -112,7 +87,7 @@ class PollingStage:
             more = await (self._empty_outbox() if self._spec.is_outbox else self._read_on())
             self._report.live()
             if not more:
-                await self._clock.sleep(self._spec.every_seconds)
+                await self._clock.sleep(self._spec.every.total_seconds())
 
     async def _begin_behind(self) -> None:
         last = await _off_loop(self._table.last)

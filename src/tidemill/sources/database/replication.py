@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
@@ -18,6 +17,7 @@ from tidemill.errors import CursorMoved, StorageError
 from tidemill.events import lifecycle
 from tidemill.events.event import Event
 from tidemill.events.lifecycle import Type
+from tidemill.project.model import PostgresSource
 from tidemill.sources.contract import SourceStatus
 from tidemill.sources.database.pgoutput import (
     Change,
@@ -31,7 +31,7 @@ from tidemill.sources.database.slot import LOST, Slot
 from tidemill.sources.report import SourceReport
 from tidemill.storage.contract import Append, CursorMove, DeadLetter, EventLog, Ledger
 
-__all__ = ["Replication", "ReplicationStage"]
+__all__ = ["ReplicationStage"]
 
 _RETRY_SECONDS = 2.0
 #: Changes asked for at once; a transaction comes whole, however large it is.
@@ -48,30 +48,18 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replication:
-    """What is followed in which database."""
-
-    name: str
-    #: `postgresql://…`; never shown.
-    url: str = field(repr=False)
-    tables: Sequence[str]
-    operations: Sequence[str]
-    slot: str
-    publication: str
-    event_type: str | None
-    event_source: str
-    every_seconds: float
-
-
 class ReplicationStage:
     """One database that is followed (implements `Source`)."""
 
     on_every_node = False
 
-    def __init__(self, spec: Replication, log: EventLog, ledger: Ledger, *, clock: Clock) -> None:
+    def __init__(
+        self, spec: PostgresSource, url: str, log: EventLog, ledger: Ledger, *, clock: Clock
+    ) -> None:
+        """`url` is what `spec.url` leads to; it is never shown."""
         self.name = spec.name
         self._spec = spec
+        self._url = url
         self._log = log
         self._ledger = ledger
         self._clock = clock
@@ -106,14 +94,14 @@ class ReplicationStage:
         """Read until something goes wrong."""
         spec = self._spec
         self._cursor = await self._ledger.cursor(self._cursor_name)
-        slot = await Slot.connect(spec.url, spec.slot, spec.publication)
+        slot = await Slot.connect(self._url, spec.slot, spec.publication)
         try:
             await self._prepare(slot)
             while True:
                 await self._log.wait_for_room()
                 if not await self._read(slot):
                     self._report.live()
-                    await self._clock.sleep(spec.every_seconds)
+                    await self._clock.sleep(spec.every.total_seconds())
         finally:
             await slot.close()
 

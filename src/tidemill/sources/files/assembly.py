@@ -9,7 +9,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from tidemill.sources.files.candidates import Candidates
 from tidemill.sources.files.reader import Landed, Refused
 from tidemill.sources.files.scanner import Scanner
 from tidemill.sources.files.sets import FileSet, Gathering, Held
-from tidemill.sources.files.version import Announced, Version, is_text
+from tidemill.sources.files.version import Announced, is_text
 
 __all__ = ["Assembly"]
 
@@ -107,7 +106,9 @@ class Assembly:
         try:
             with folder.open_root(self._spec.path) as root:
                 changed = tuple(
-                    file.path for file in found.all_files if _version(root, file.path) != file.version
+                    file.path
+                    for file in found.all_files
+                    if folder.version_at(root, file.path) != file.version
                 )
             if changed or found.below is None:
                 return _Look(changed)
@@ -149,13 +150,3 @@ class Assembly:
 def _done(found: FileSet) -> Done:
     files: Sequence[Landed] = found.all_files
     return Done(found.digest, tuple((file.path, file.version) for file in files))
-
-
-def _version(root: int, path: str) -> Version | None:
-    try:
-        with folder.parent_of(root, path) as (parent, name):
-            return Version.from_stat(os.stat(name, dir_fd=parent, follow_symlinks=False))
-    except OSError as error:
-        if folder.is_gone(error):
-            return None
-        raise

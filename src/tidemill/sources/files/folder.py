@@ -16,7 +16,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["is_gone", "open_below", "open_file", "open_root", "parent_of"]
+from tidemill.sources.files.version import Version
+
+__all__ = ["is_gone", "open_below", "open_file", "open_root", "parent_of", "version_at"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -73,3 +75,14 @@ def open_file(folder: int, name: str) -> Iterator[int | None]:
         yield file if stat.S_ISREG(os.fstat(file).st_mode) else None
     finally:
         os.close(file)
+
+
+def version_at(root: int, path: str) -> Version | None:
+    """The version of what has that path below the open `root`, never through a link; None when nothing has."""
+    try:
+        with parent_of(root, path) as (parent, name):
+            return Version.from_stat(os.stat(name, dir_fd=parent, follow_symlinks=False))
+    except OSError as error:
+        if is_gone(error):
+            return None
+        raise

@@ -72,7 +72,7 @@ class Proofs:
         return Proof(place, None, "it says no digest of its file")
 
     def _in_list(self, root: int, place: str, name: str) -> Proof | None:
-        version = _version_of(root, place)
+        version = folder.version_at(root, place)
         if version is None:
             return None
         kept = self._lists.get(place)
@@ -108,16 +108,6 @@ def read_small(root: int, path: str) -> tuple[Version, bytes] | None:
                 pieces.append(piece)
                 left -= len(piece)
             return version, b"".join(pieces)
-    except OSError as error:
-        if folder.is_gone(error):
-            return None
-        raise
-
-
-def _version_of(root: int, path: str) -> Version | None:
-    try:
-        with folder.parent_of(root, path) as (parent, name):
-            return Version.from_stat(os.stat(name, dir_fd=parent, follow_symlinks=False))
     except OSError as error:
         if folder.is_gone(error):
             return None
