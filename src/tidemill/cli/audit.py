@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tidemill.cli.connection import Target, ask
-from tidemill.cli.options import Output, OutputOption, ProjectOption, TokenOption, UrlOption
+from tidemill.cli.asking import To, asking
+from tidemill.cli.options import Output
 from tidemill.cli.server import Server
 from tidemill.cli.terminal import clean, fields, print_json, show_page
 
@@ -19,23 +18,22 @@ _NUMBERS = ("events", "unmatched", "matched", "held", "unexplained", "wrong")
 _COLUMNS = fields("position", "trigger", "finding")
 
 
+@asking
 def audit(
     after: Annotated[int, typer.Option("--after", min=0, help="Only events above this position.")] = 0,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """Work out anew what had to become of every event in the log, and compare it with what is recorded.
 
     Exit code 0: everything balances; 1: something does not, and is listed.
     """
-    found = ask(Target(project, url, token), lambda server: _audit(server, after))
-    if output is Output.JSON:
+    found = to.ask(lambda server: _audit(server, after))
+    if to.output is Output.JSON:
         print_json(found)
     else:
         if found["findings"]:
-            show_page({"items": found["findings"], "next": None}, output, _COLUMNS)
+            show_page({"items": found["findings"], "next": None}, to.output, _COLUMNS)
         became = ", ".join(f"{count} {kind}" for kind, count in found["dispositions"].items()) or "none"
         typer.echo(clean(f"{found['events']} events, {found['unmatched']} of them taken by no trigger"))
         typer.echo(clean(f"{found['matched']} matches = dispositions ({became}) + {found['held']} held"))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tidemill.cli import watch
-from tidemill.cli.connection import Target, ask
+from tidemill.cli.asking import To, asking
 from tidemill.cli.failures import CommandFailed, UsageFailed, failures_reported
-from tidemill.cli.options import Output, OutputOption, ProjectOption, TokenOption, UrlOption, group
+from tidemill.cli.options import Output, group
 from tidemill.cli.runs import show_run
 from tidemill.cli.server import Server
 from tidemill.cli.terminal import fields, note, show_item, show_page
@@ -38,31 +37,23 @@ _TASKS = {
 
 
 @app.command("list")
-def list_dags(
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def list_dags(*, to: To) -> None:
     """List the project's DAGs."""
-    show_page(ask(Target(project, url, token), lambda server: server.get("dags")), output, _COLUMNS)
+    show_page(to.ask(lambda server: server.get("dags")), to.output, _COLUMNS)
 
 
 @app.command("show")
-def show(
-    dag: DagId,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def show(dag: DagId, *, to: To) -> None:
     """Show a DAG: tasks, parameters, schedule and triggers."""
-    found = ask(Target(project, url, token), lambda server: server.get("dags", dag))
-    shown = found if output is Output.JSON else {**found, "schedule": _schedule(found["schedule"])}
-    show_item(shown, output, tables={"tasks": _TASKS, "edges": fields("upstream", "downstream")})
+    found = to.ask(lambda server: server.get("dags", dag))
+    shown = found if to.output is Output.JSON else {**found, "schedule": _schedule(found["schedule"])}
+    show_item(shown, to.output, tables={"tasks": _TASKS, "edges": fields("upstream", "downstream")})
 
 
 @app.command("trigger")
+@asking
 def trigger(
     dag: DagId,
     param: Annotated[
@@ -80,10 +71,8 @@ def trigger(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the run's end; exit code 1 unless it succeeded.")
     ] = False,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """Start a run of a DAG."""
     with failures_reported():
@@ -97,8 +86,8 @@ def trigger(
             run = await watch.until_ended(server, run["id"])
         return run, server.is_offline
 
-    run, is_offline = ask(Target(project, url, token), work)
-    show_run(run, output)
+    run, is_offline = to.ask(work)
+    show_run(run, to.output)
     if is_offline:
         note("no server runs for this project: the run is on disk and starts when one does")
     if wait and run["state"] != "succeeded":

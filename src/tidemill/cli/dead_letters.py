@@ -11,16 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemill.cli.connection import Target, ask
+from tidemill.cli.asking import To, asking
 from tidemill.cli.failures import UsageFailed, failures_reported
 from tidemill.cli.options import (
     Before,
     Limit,
     Output,
-    OutputOption,
-    ProjectOption,
-    TokenOption,
-    UrlOption,
     group,
 )
 from tidemill.cli.terminal import complain_outcome, show_item, show_page, when
@@ -59,6 +55,7 @@ OriginOption = Annotated[
 
 
 @app.command("list")
+@asking
 def list_dead_letters(
     stage: StageOption = None,
     state: Annotated[
@@ -68,10 +65,8 @@ def list_dead_letters(
     origin: OriginOption = None,
     before: Before = None,
     limit: Limit = 50,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """List dead letters, newest first."""
     where = {
@@ -82,52 +77,50 @@ def list_dead_letters(
         "before": before,
         "limit": limit,
     }
-    page = ask(Target(project, url, token), lambda server: server.get("dead-letters", **where))
-    show_page(page, output, _COLUMNS)
+    page = to.ask(lambda server: server.get("dead-letters", **where))
+    show_page(page, to.output, _COLUMNS)
 
 
 @app.command("show")
+@asking
 def show(
     letter_id: LetterId,
     raw: Annotated[
         bool, typer.Option("--raw", help="Write the bytes of the newest version and nothing else.")
     ] = False,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """Show a dead letter with the bytes it came as (base64) and what was done with it."""
-    letter = ask(Target(project, url, token), lambda server: server.get("dead-letters", letter_id))
+    letter = to.ask(lambda server: server.get("dead-letters", letter_id))
     if raw:
         sys.stdout.buffer.write(base64.b64decode(letter["current"]))
         return
-    _show(letter, output)
+    _show(letter, to.output)
 
 
 @app.command("edit")
+@asking
 def edit(
     letter_id: LetterId,
     patch: Annotated[
         str, typer.Option("--patch", help="File with a JSON Patch (RFC 6902); - reads standard input.")
     ],
     reason: ReasonOption = "",
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """Change the event of a dead letter; the result is checked as every event is, and the original kept."""
     with failures_reported():
         content = _read(patch)
-    letter = ask(
-        Target(project, url, token),
+    letter = to.ask(
         lambda server: server.patch("dead-letters", letter_id, content=content, by=asker(), reason=reason),
     )
-    _show(letter, output)
+    _show(letter, to.output)
 
 
 @app.command("redrive")
+@asking
 def redrive(
     letter_id: Annotated[str | None, typer.Argument(help="Id of the dead letter.", metavar="[ID]")] = None,
     every: Annotated[
@@ -138,18 +131,16 @@ def redrive(
     origin: OriginOption = None,
     reason: ReasonOption = "",
     limit: Limit = 100,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """Send a dead letter, or all that are named, through the stage where it stopped."""
     chosen = {"stage": stage, "code": code, "origin": origin}
-    target = Target(project, url, token)
-    _one_or_all(target, "redrive", letter_id, every, chosen, reason, limit, output)
+    _one_or_all(to, "redrive", letter_id, every, chosen, reason, limit)
 
 
 @app.command("discard")
+@asking
 def discard(
     reason: Annotated[str, typer.Option("--reason", help="Why, for the record; required.")],
     letter_id: Annotated[str | None, typer.Argument(help="Id of the dead letter.", metavar="[ID]")] = None,
@@ -160,15 +151,12 @@ def discard(
     code: CodeOption = None,
     origin: OriginOption = None,
     limit: Limit = 100,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """Say that nothing more is to come of a dead letter; it stays listed as discarded."""
     chosen = {"stage": stage, "code": code, "origin": origin}
-    target = Target(project, url, token)
-    _one_or_all(target, "discard", letter_id, every, chosen, reason, limit, output)
+    _one_or_all(to, "discard", letter_id, every, chosen, reason, limit)
 
 
 def asker() -> str:
@@ -187,14 +175,13 @@ def show_outcome(outcome: Mapping[str, Any], output: Output) -> None:
 
 
 def _one_or_all(
-    target: Target,
+    to: To,
     what: str,
     letter_id: str | None,
     every: bool,
     chosen: Mapping[str, str | None],
     reason: str,
     limit: int,
-    output: Output,
 ) -> None:
     given = {name: value for name, value in chosen.items() if value is not None}
     with failures_reported():
@@ -205,10 +192,10 @@ def _one_or_all(
     body: dict[str, Any] = {"by": asker(), "reason": reason}
     if letter_id is not None:
         path = ("dead-letters", letter_id, what)
-        _show(ask(target, lambda server: server.post(*path, body=body)), output)
+        _show(to.ask(lambda server: server.post(*path, body=body)), to.output)
         return
     body |= {**given, "limit": limit}
-    show_outcome(ask(target, lambda server: server.post(f"{what}s", body=body)), output)
+    show_outcome(to.ask(lambda server: server.post(f"{what}s", body=body)), to.output)
 
 
 def _show(letter: Mapping[str, Any], output: Output) -> None:

@@ -9,15 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemill.cli.connection import Target, ask
+from tidemill.cli.asking import To, asking
 from tidemill.cli.failures import UsageFailed, failures_reported
 from tidemill.cli.options import (
     Limit,
     Output,
-    OutputOption,
-    ProjectOption,
-    TokenOption,
-    UrlOption,
     group,
 )
 from tidemill.cli.server import Server
@@ -44,6 +40,7 @@ _DELIVERIES = fields("subscription", "state", "attempts", "detail")
 
 
 @app.command("send", short_help="Post events.")
+@asking
 def send(
     type: Annotated[str | None, typer.Option("--type", "-t", help="What happened.")] = None,  # noqa: A002
     source: Annotated[str, typer.Option("--source", "-s", help="Who says so.")] = "/cli",
@@ -59,10 +56,8 @@ def send(
         str | None,
         typer.Option("--event", help="FILE (or -) with one CloudEvent as JSON, or a list of them."),
     ] = None,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """Post one event made of options, or events from a file; they are on disk when this returns."""
     told: dict[str, Any] = {}
@@ -81,8 +76,8 @@ def send(
         answer = await server.post_event(content, _BATCH if is_batch else _STRUCTURED)
         return answer, server.is_offline
 
-    answer, is_offline = ask(Target(project, url, token), work)
-    if output is Output.JSON:
+    answer, is_offline = to.ask(work)
+    if to.output is Output.JSON:
         print_json({**told, **answer})
     else:
         for one in answer["events"] if is_batch else [answer]:
@@ -93,6 +88,7 @@ def send(
 
 
 @app.command("list")
+@asking
 def list_events(
     type: Annotated[str | None, typer.Option("--type", "-t", help="Only this type.")] = None,  # noqa: A002
     source: Annotated[str | None, typer.Option("--source", "-s", help="Only this source.")] = None,
@@ -104,29 +100,26 @@ def list_events(
     ] = False,
     before: Annotated[int | None, typer.Option("--before", min=0, help="Only below this position.")] = None,
     limit: Limit = 50,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """List events, newest first."""
     where = {"type": type, "source": source, "subject": subject, "id": id, "before": before, "limit": limit}
     where["unmatched"] = True if unmatched else None
-    page = ask(Target(project, url, token), lambda server: server.get("events", **where))
-    show_page(page, output, _COLUMNS)
+    page = to.ask(lambda server: server.get("events", **where))
+    show_page(page, to.output, _COLUMNS)
 
 
 @app.command("show")
+@asking
 def show_event(
-    position: Annotated[int, typer.Argument(min=1, help="Its place in the log.")],
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    position: Annotated[int, typer.Argument(min=1, help="Its place in the log.")], *, to: To
 ) -> None:
     """Show an event and everything that came of it."""
-    found = ask(Target(project, url, token), lambda server: server.get("events", str(position)))
-    show_item(found, output, tables={"dispositions": _DISPOSITIONS, "held": _HELD, "deliveries": _DELIVERIES})
+    found = to.ask(lambda server: server.get("events", str(position)))
+    show_item(
+        found, to.output, tables={"dispositions": _DISPOSITIONS, "held": _HELD, "deliveries": _DELIVERIES}
+    )
 
 
 def _compose(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from tidemill.cli.connection import Target, ask
-from tidemill.cli.options import Output, OutputOption, ProjectOption, TokenOption, UrlOption, group
+from tidemill.cli.asking import To, asking
+from tidemill.cli.options import group
 from tidemill.cli.terminal import show_page
 
 __all__ = ["app"]
@@ -26,11 +24,7 @@ _COLUMNS = {
 
 
 @app.command("list")
-def list_nodes(
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def list_nodes(*, to: To) -> None:
     """List the nodes with their shards and load; none are listed where one process has the database to itself."""
-    show_page(ask(Target(project, url, token), lambda server: server.get("nodes")), output, _COLUMNS)
+    show_page(to.ask(lambda server: server.get("nodes")), to.output, _COLUMNS)

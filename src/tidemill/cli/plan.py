@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tidemill.cli.connection import Target, ask
+from tidemill.cli.asking import To, asking
 from tidemill.cli.failures import UsageFailed, failures_reported
-from tidemill.cli.options import Output, OutputOption, ProjectOption, TokenOption, UrlOption
+from tidemill.cli.options import Output
 from tidemill.cli.server import Server
 from tidemill.cli.terminal import print_json, show_page
 
@@ -35,6 +35,7 @@ _COLUMNS = {
 }
 
 
+@asking
 def plan(
     against_archive: Annotated[
         bool, typer.Option("--against-archive", help="Read the archive too, not only the log.")
@@ -47,10 +48,8 @@ def plan(
     ] = None,
     after: Annotated[int, typer.Option("--after", min=0, help="Only events above this position.")] = 0,
     most: Annotated[int, typer.Option("--most", min=1, help="Changes shown at most; all are counted.")] = 50,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """Run recorded events through the project's triggers, and say which starts would be added, removed or changed.
 
@@ -61,8 +60,8 @@ def plan(
         from tidemill.project.load import load
 
         before = None if baseline is None else load(baseline)
-        planner = Planner(load(project), before)
-        archived = _archive(project) if against_archive else iter(())
+        planner = Planner(load(to.target.project), before)
+        archived = _archive(to.target.project) if against_archive else iter(())
     looked = _Counted(archived)
     changes = list(planner.changes(looked))
 
@@ -81,9 +80,9 @@ def plan(
             looked.number += len(recorded)
             found += planner.changes(recorded)
 
-    changes += ask(Target(project, url, token), work)
+    changes += to.ask(work)
     changes = [change for change in changes if change.position > after]
-    _show(changes, looked.number, most, output)
+    _show(changes, looked.number, most, to.output)
     if changes:
         raise typer.Exit(_EXIT_DIFFERENT)
 

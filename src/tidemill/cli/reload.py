@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
-from tidemill.cli.connection import Target, ask
-from tidemill.cli.options import Output, OutputOption, ProjectOption, TokenOption, UrlOption
+from tidemill.cli.asking import To, asking
+from tidemill.cli.options import Output
 from tidemill.cli.terminal import clean, print_json
 
 __all__ = ["reload"]
 
 
-def reload(
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def reload(*, to: To) -> None:
     """Read the folders now and make what they say live; a wrong edit changes nothing, and ends with exit code 1."""
-    found = ask(Target(project, url, token), lambda server: server.post("project", "reload"))
-    if output is Output.JSON:
+    found = to.ask(lambda server: server.post("project", "reload"))
+    if to.output is Output.JSON:
         print_json(found)
     else:
         typer.echo(f"version {found['version']} is live")

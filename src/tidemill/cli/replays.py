@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tidemill.cli.connection import Target, ask
+from tidemill.cli.asking import To, asking
 from tidemill.cli.failures import UsageFailed, failures_reported
-from tidemill.cli.options import Output, OutputOption, ProjectOption, TokenOption, UrlOption
+from tidemill.cli.options import Output
 from tidemill.cli.server import Server
 from tidemill.cli.terminal import note, print_json, show_item, show_page, when
 
@@ -28,6 +27,7 @@ _COLUMNS = {
 _LOOK_SECONDS = 0.2
 
 
+@asking
 def replay(
     trigger: Annotated[
         list[str] | None, typer.Option("--trigger", help="Tell this trigger (repeat for more); else all.")
@@ -51,10 +51,8 @@ def replay(
         bool, typer.Option("--if-no-runs", help="Leave out events that started a run already.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when it has ended.")] = False,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """Tell recorded events again, marked with the replay's id; the order is on disk when this returns."""
     with failures_reported():
@@ -79,8 +77,8 @@ def replay(
             asked = await server.get("replays", asked["id"])
         return asked, server.is_offline
 
-    asked, is_offline = ask(Target(project, url, token), work)
-    if output is Output.JSON:
+    asked, is_offline = to.ask(work)
+    if to.output is Output.JSON:
         print_json(asked)
     else:
         typer.echo(
@@ -90,26 +88,19 @@ def replay(
         note("no server runs for this project: the order is on disk and carried out when one starts")
 
 
-def list_replays(
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def list_replays(*, to: To) -> None:
     """List replays and how far they got, oldest first."""
-    show_page(ask(Target(project, url, token), lambda server: server.get("replays")), output, _COLUMNS)
+    show_page(to.ask(lambda server: server.get("replays")), to.output, _COLUMNS)
 
 
+@asking
 def cancel_replay(
-    replay_id: Annotated[str, typer.Argument(metavar="REPLAY", help="Its id.")],
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    replay_id: Annotated[str, typer.Argument(metavar="REPLAY", help="Its id.")], *, to: To
 ) -> None:
     """Stop a replay where it stands; what was told stays told."""
-    found = ask(Target(project, url, token), lambda server: server.post("replays", replay_id, "cancel"))
-    show_item(found, output)
+    found = to.ask(lambda server: server.post("replays", replay_id, "cancel"))
+    show_item(found, to.output)
 
 
 def _json(text: str | None) -> Any:

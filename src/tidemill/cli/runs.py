@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tidemill.cli import watch
-from tidemill.cli.connection import Target, ask
+from tidemill.cli.asking import To, asking
 from tidemill.cli.options import (
     Before,
     Limit,
     Output,
-    OutputOption,
-    ProjectOption,
-    TokenOption,
-    UrlOption,
     group,
 )
 from tidemill.cli.server import Server
@@ -50,6 +45,7 @@ _TASKS = {
 
 
 @app.command("list")
+@asking
 def list_runs(
     dag: Annotated[str | None, typer.Option("--dag", help="Only runs of this DAG.")] = None,
     state: Annotated[str | None, typer.Option("--state", help="Only runs in this state.")] = None,
@@ -59,10 +55,8 @@ def list_runs(
     ] = None,
     before: Before = None,
     limit: Limit = 50,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """List runs, newest first."""
     where = {
@@ -73,64 +67,47 @@ def list_runs(
         "before": before,
         "limit": limit,
     }
-    page = ask(Target(project, url, token), lambda server: server.get("runs", **where))
-    show_page(page, output, _COLUMNS)
+    page = to.ask(lambda server: server.get("runs", **where))
+    show_page(page, to.output, _COLUMNS)
 
 
 @app.command("show")
-def show(
-    run_id: RunId,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def show(run_id: RunId, *, to: To) -> None:
     """Show a run with its tasks."""
-    show_run(ask(Target(project, url, token), lambda server: server.get("runs", run_id)), output)
+    show_run(to.ask(lambda server: server.get("runs", run_id)), to.output)
 
 
 @app.command("watch", short_help="Follow a run until it ends.")
+@asking
 def watch_run(
     run_id: Annotated[
         str | None,
         typer.Argument(help="Id of the run; without one every run is told as it ends.", metavar="[ID]"),
     ] = None,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """Follow a run until it ends: exit code 0 when it succeeded, 1 when it did not."""
-    target = Target(project, url, token)
     if run_id is None:
-        ask(target, lambda server: watch.follow_all(server, output))
+        to.ask(lambda server: watch.follow_all(server, to.output))
         return
-    ended = ask(target, lambda server: watch.follow(server, run_id, output))
+    ended = to.ask(lambda server: watch.follow(server, run_id, to.output))
     raise typer.Exit(0 if ended["state"] == "succeeded" else 1)
 
 
 @app.command("cancel")
-def cancel(
-    run_id: RunId,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def cancel(run_id: RunId, *, to: To) -> None:
     """Ask for the end of a run that goes on."""
-    _request(Target(project, url, token), run_id, "cancel", output)
+    _request(to, run_id, "cancel")
 
 
 @app.command("retry", short_help="Run again what did not succeed.")
-def retry(
-    run_id: RunId,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def retry(run_id: RunId, *, to: To) -> None:
     """Start a new run that takes over what a failed or cancelled one has done, and does the rest again."""
-    _request(Target(project, url, token), run_id, "retry", output)
+    _request(to, run_id, "retry")
 
 
 def show_run(run: Mapping[str, Any], output: Output) -> None:
@@ -139,12 +116,12 @@ def show_run(run: Mapping[str, Any], output: Output) -> None:
     show_item(shown, output, tables={"tasks": _TASKS} if "tasks" in run else None)
 
 
-def _request(target: Target, run_id: str, what: str, output: Output) -> None:
+def _request(to: To, run_id: str, what: str) -> None:
     async def work(server: Server) -> tuple[Any, bool]:
         return await server.post("runs", run_id, what), server.is_offline
 
-    run, is_offline = ask(target, work)
-    show_run(run, output)
+    run, is_offline = to.ask(work)
+    show_run(run, to.output)
     if is_offline:
         note(f"no server runs for this project: the {what} is on disk and carried out when one starts")
 

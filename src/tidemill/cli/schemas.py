@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tidemill.cli.connection import Target, ask
+from tidemill.cli.asking import To, asking
 from tidemill.cli.failures import failures_reported
-from tidemill.cli.options import Output, OutputOption, ProjectOption, TokenOption, UrlOption, group
+from tidemill.cli.options import Output, group
 from tidemill.cli.server import Server
 from tidemill.cli.terminal import clean, print_json
 
@@ -27,6 +27,7 @@ _PAGE = 500
 
 
 @app.command("check")
+@asking
 def check(
     against_archive: Annotated[
         bool,
@@ -37,10 +38,8 @@ def check(
     ] = False,
     after: Annotated[int, typer.Option("--after", min=0, help="Only events above this position.")] = 0,
     most: Annotated[int, typer.Option("--most", min=1, help="Findings shown at most; all are counted.")] = 50,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """Check the schemas of the project folder: their examples, and recorded events that they would refuse today.
 
@@ -50,16 +49,16 @@ def check(
         from tidemill.project.load import load
         from tidemill.project.schema_check import check_examples
 
-        loaded = load(project)
+        loaded = load(to.target.project)
         examples = [_row("example", None, finding) for finding in check_examples(loaded)]
         judge = _Judge(loaded, after)
         if against_archive:
-            for position, event in _archived(project):
+            for position, event in _archived(to.target.project):
                 judge.look(position, event)
     if against_archive:
-        ask(Target(project, url, token), judge.read)
+        to.ask(judge.read)
     rows = [*examples, *sorted(judge.rows, key=lambda row: row["position"])]
-    _show(rows, len(loaded.schemas), judge.looked if against_archive else None, most, output)
+    _show(rows, len(loaded.schemas), judge.looked if against_archive else None, most, to.output)
     if any(row["refused"] for row in rows):
         raise typer.Exit(1)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tidemill.cli.connection import Target, ask
-from tidemill.cli.options import Output, OutputOption, ProjectOption, TokenOption, UrlOption, group
+from tidemill.cli.asking import To, asking
+from tidemill.cli.options import group
 from tidemill.cli.terminal import fields, show_item, show_page, when
 
 __all__ = ["app"]
@@ -34,62 +33,38 @@ _COLUMNS = {
 
 
 @app.command("list")
-def list_sources(
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def list_sources(*, to: To) -> None:
     """List the sources and how they are doing."""
-    show_page(ask(Target(project, url, token), lambda server: server.get("sources")), output, _COLUMNS)
+    show_page(to.ask(lambda server: server.get("sources")), to.output, _COLUMNS)
 
 
 @app.command("show")
-def show(
-    name: Name,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def show(name: Name, *, to: To) -> None:
     """Show a source and how it is doing."""
-    show_item(ask(Target(project, url, token), lambda server: server.get("sources", name)), output)
+    show_item(to.ask(lambda server: server.get("sources", name)), to.output)
 
 
 @app.command("pause")
-def pause(
-    name: Name,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def pause(name: Name, *, to: To) -> None:
     """Take nothing from a source until it is resumed, on every node and over restarts."""
-    show_item(ask(Target(project, url, token), lambda server: server.post("sources", name, "pause")), output)
+    show_item(to.ask(lambda server: server.post("sources", name, "pause")), to.output)
 
 
 @app.command("resume")
-def resume(
-    name: Name,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def resume(name: Name, *, to: To) -> None:
     """Let a paused source go on where it stopped."""
-    show_item(ask(Target(project, url, token), lambda server: server.post("sources", name, "resume")), output)
+    show_item(to.ask(lambda server: server.post("sources", name, "resume")), to.output)
 
 
 @app.command("reconcile")
-def reconcile(
-    name: Name,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def reconcile(name: Name, *, to: To) -> None:
     """Compare a Kafka source with its brokers: what waits, what is lost. Exit code 1 when anything is lost."""
-    found = ask(Target(project, url, token), lambda server: server.get("sources", name, "reconcile"))
-    show_item(found, output, tables={"partitions": _PARTITIONS, "gaps": _GAPS})
+    found = to.ask(lambda server: server.get("sources", name, "reconcile"))
+    show_item(found, to.output, tables={"partitions": _PARTITIONS, "gaps": _GAPS})
     if not found["is_whole"]:
         raise typer.Exit(1)

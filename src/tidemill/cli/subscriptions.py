@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tidemill.cli.connection import Target, ask
+from tidemill.cli.asking import To, asking
 from tidemill.cli.dead_letters import ReasonOption, asker, show_outcome
 from tidemill.cli.options import (
     Before,
     Limit,
-    Output,
-    OutputOption,
-    ProjectOption,
-    TokenOption,
-    UrlOption,
     group,
 )
 from tidemill.cli.terminal import show_item, show_page, when
@@ -49,116 +43,72 @@ _ATTEMPTS = {
 
 
 @app.command("list")
-def list_subscriptions(
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def list_subscriptions(*, to: To) -> None:
     """List the subscriptions, those of the project first."""
-    page = ask(Target(project, url, token), lambda server: server.get("subscriptions"))
-    show_page(page, output, _COLUMNS)
+    page = to.ask(lambda server: server.get("subscriptions"))
+    show_page(page, to.output, _COLUMNS)
 
 
 @app.command("show")
-def show(
-    name: Name,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def show(name: Name, *, to: To) -> None:
     """Show a subscription and how far its deliveries are."""
-    show_item(ask(Target(project, url, token), lambda server: server.get("subscriptions", name)), output)
+    show_item(to.ask(lambda server: server.get("subscriptions", name)), to.output)
 
 
 @app.command("log")
-def log(
-    name: Name,
-    before: Before = None,
-    limit: Limit = 50,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def log(name: Name, before: Before = None, limit: Limit = 50, *, to: To) -> None:
     """List the latest attempts at deliveries of a subscription, newest first."""
     where = {"before": before, "limit": limit}
-    page = ask(
-        Target(project, url, token), lambda server: server.get("subscriptions", name, "attempts", **where)
-    )
-    show_page(page, output, _ATTEMPTS)
+    page = to.ask(lambda server: server.get("subscriptions", name, "attempts", **where))
+    show_page(page, to.output, _ATTEMPTS)
 
 
 @app.command("pause")
-def pause(
-    name: Name,
-    reason: ReasonOption = "",
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def pause(name: Name, reason: ReasonOption = "", *, to: To) -> None:
     """Deliver nothing until it is resumed, on every node and over restarts; what it would get stays pending."""
-    show_item(_post(Target(project, url, token), name, "pause", reason), output)
+    show_item(_post(to, name, "pause", reason), to.output)
 
 
 @app.command("resume")
-def resume(
-    name: Name,
-    reason: ReasonOption = "",
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def resume(name: Name, reason: ReasonOption = "", *, to: To) -> None:
     """Deliver again after a pause."""
-    show_item(_post(Target(project, url, token), name, "resume", reason), output)
+    show_item(_post(to, name, "resume", reason), to.output)
 
 
 @app.command("enable")
-def enable(
-    name: Name,
-    reason: ReasonOption = "",
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def enable(name: Name, reason: ReasonOption = "", *, to: To) -> None:
     """Deliver again although the receiver has said that it is gone (410)."""
-    show_item(_post(Target(project, url, token), name, "enable", reason), output)
+    show_item(_post(to, name, "enable", reason), to.output)
 
 
 @app.command("redrive")
-def redrive(
-    name: Name,
-    reason: ReasonOption = "",
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def redrive(name: Name, reason: ReasonOption = "", *, to: To) -> None:
     """Deliver again what was given up for a subscription: its open dead letters."""
-    show_outcome(_post(Target(project, url, token), name, "redrive", reason), output)
+    show_outcome(_post(to, name, "redrive", reason), to.output)
 
 
 @app.command("rotate")
+@asking
 def rotate(
     name: Name,
     overlap: Annotated[
         float, typer.Option("--overlap", min=0, help="Seconds for which the secret before it signs, too.")
     ] = 86_400,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """Make a new signing secret for a subscription made by API, and show it this once."""
     body = {"overlap_seconds": overlap}
-    target = Target(project, url, token)
-    show_item(ask(target, lambda server: server.post("subscriptions", name, "secrets", body=body)), output)
+    show_item(to.ask(lambda server: server.post("subscriptions", name, "secrets", body=body)), to.output)
 
 
-def _post(target: Target, name: str, what: str, reason: str) -> Any:
+def _post(to: To, name: str, what: str, reason: str) -> Any:
     body = {"by": asker(), "reason": reason}
-    return ask(target, lambda server: server.post("subscriptions", name, what, body=body))
+    return to.ask(lambda server: server.post("subscriptions", name, what, body=body))

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemill.cli.connection import Target, ask
+from tidemill.cli.asking import To, asking
 from tidemill.cli.failures import UsageFailed, failures_reported
-from tidemill.cli.options import Output, OutputOption, ProjectOption, TokenOption, UrlOption, group
+from tidemill.cli.options import Output, OutputOption, ProjectOption, group
 from tidemill.cli.terminal import clean, note, print_json, show_item, show_page, when
 from tidemill.cli.why import explanation_lines
 
@@ -42,34 +42,22 @@ _FINDINGS = {
 
 
 @app.command("list")
-def list_triggers(
-    events: Events = 1000,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def list_triggers(events: Events = 1000, *, to: To) -> None:
     """List the triggers, and what became of the latest events by them."""
-    found = ask(Target(project, url, token), lambda server: server.get("triggers", events=events))
-    show_page(found, output, _COLUMNS)
+    found = to.ask(lambda server: server.get("triggers", events=events))
+    show_page(found, to.output, _COLUMNS)
 
 
 @app.command("show")
-def show(
-    name: Name,
-    events: Events = 1000,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def show(name: Name, events: Events = 1000, *, to: To) -> None:
     """Show a trigger as it was written, and how it is going."""
-    show_item(
-        ask(Target(project, url, token), lambda server: server.get("triggers", name, events=events)), output
-    )
+    show_item(to.ask(lambda server: server.get("triggers", name, events=events)), to.output)
 
 
 @app.command("test")
+@asking
 def try_event(
     file: Annotated[
         str | None, typer.Argument(help="File with the event as JSON, or - for standard input.")
@@ -79,10 +67,8 @@ def try_event(
     trigger: Annotated[
         str | None, typer.Option("--trigger", help="Only this trigger, whether it matches or not.")
     ] = None,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """Say which triggers match an event, why, and what they would start; nothing is started or stored.
 
@@ -93,8 +79,8 @@ def try_event(
             raise UsageFailed("give exactly one of FILE, --event and --position")
         written = None if position is not None else _read(file, event)
     body = {"event": written, "position": position, "trigger": trigger}
-    found = ask(Target(project, url, token), lambda server: server.post("trials", body=body))
-    if output is Output.JSON:
+    found = to.ask(lambda server: server.post("trials", body=body))
+    if to.output is Output.JSON:
         print_json(found)
     else:
         for line in _trial_lines(found):
@@ -104,32 +90,20 @@ def try_event(
 
 
 @app.command("pause")
-def pause(
-    name: Name,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def pause(name: Name, *, to: To) -> None:
     """Start nothing by a trigger until it is resumed, on every node and over restarts.
 
     What matches meanwhile is recorded as paused, or waits where its admission says `paused: buffer`.
     """
-    show_item(ask(Target(project, url, token), lambda server: server.post("triggers", name, "pause")), output)
+    show_item(to.ask(lambda server: server.post("triggers", name, "pause")), to.output)
 
 
 @app.command("resume")
-def resume(
-    name: Name,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
-) -> None:
+@asking
+def resume(name: Name, *, to: To) -> None:
     """Let a paused trigger go on, with what waited meanwhile."""
-    show_item(
-        ask(Target(project, url, token), lambda server: server.post("triggers", name, "resume")), output
-    )
+    show_item(to.ask(lambda server: server.post("triggers", name, "resume")), to.output)
 
 
 @app.command("lint")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tidemill.cli.connection import Target, ask
+from tidemill.cli.asking import To, asking
 from tidemill.cli.failures import CommandFailed, UsageFailed, failures_reported
-from tidemill.cli.options import Output, OutputOption, ProjectOption, TokenOption, UrlOption
+from tidemill.cli.options import Output
 from tidemill.cli.server import Server
 from tidemill.cli.terminal import clean, print_json, when
 
@@ -23,16 +22,15 @@ Place = Annotated[
 Trigger = Annotated[str | None, typer.Option("--trigger", help="Only this trigger.")]
 
 
+@asking
 def why(
     place: Place,
     trigger: Trigger = None,
     limit: Annotated[
         int, typer.Option("--limit", min=0, max=1000, help="Most triggers that did not match.")
     ] = 20,
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    to: To,
 ) -> None:
     """Show for each trigger of that time whether it matched, by which values, what its admission decided, and the run.
 
@@ -40,8 +38,8 @@ def why(
     """
     with failures_reported():
         _check(place)
-    found = ask(Target(project, url, token), lambda server: _ask(server, place, trigger=trigger, limit=limit))
-    if output is Output.JSON:
+    found = to.ask(lambda server: _ask(server, place, trigger=trigger, limit=limit))
+    if to.output is Output.JSON:
         print_json(found)
         return
     _say(_head(found))
@@ -51,19 +49,15 @@ def why(
         _say(["", f"{found['omitted']} more triggers did not match: --trigger NAME or --limit"])
 
 
+@asking
 def why_not(
-    place: Place,
-    trigger: Annotated[str, typer.Option("--trigger", help="The trigger.")],
-    project: ProjectOption = Path(),
-    url: UrlOption = None,
-    token: TokenOption = None,
-    output: OutputOption = Output.TABLE,
+    place: Place, trigger: Annotated[str, typer.Option("--trigger", help="The trigger.")], *, to: To
 ) -> None:
     """Show what kept an event from starting a run by a trigger: what failed first, then all of it."""
     with failures_reported():
         _check(place)
-    found = ask(Target(project, url, token), lambda server: _ask(server, place, trigger=trigger, limit=0))
-    if output is Output.JSON:
+    found = to.ask(lambda server: _ask(server, place, trigger=trigger, limit=0))
+    if to.output is Output.JSON:
         print_json(found)
         return
     (one,) = found["triggers"]
