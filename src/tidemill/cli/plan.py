@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tidemill.cli.archived import read_archive
 from tidemill.cli.asking import To, asking
 from tidemill.cli.failures import UsageFailed, failures_reported
 from tidemill.cli.options import Output
@@ -103,18 +103,10 @@ class _Counted:
 
 
 def _archive(project: Path) -> Iterator[Archived]:
-    from tidemill.keeping.archive import open_archive
-    from tidemill.settings import load
-    from tidemill.storage.claims import EventData
-
-    settings = load(project)
-    if settings.archive_url is None:
+    archived = read_archive(project)
+    if archived is None:
         raise UsageFailed("--against-archive: there is no archive (archive_url)")
-    archived = open_archive(settings.archive_url, project).read()
-    if settings.claim_check_url is None:
-        return archived
-    data = EventData(settings.claim_check_url)
-    return (replace(one, logged=data.whole(one.logged)) for one in archived)
+    return archived
 
 
 def _show(changes: list[Change], looked: int, most: int, output: Output) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tidemill.cli.archived import read_archive
 from tidemill.cli.asking import To, asking
 from tidemill.cli.failures import failures_reported
 from tidemill.cli.options import Output, group
@@ -53,8 +52,8 @@ def check(
         examples = [_row("example", None, finding) for finding in check_examples(loaded)]
         judge = _Judge(loaded, after)
         if against_archive:
-            for position, event in _archived(to.target.project):
-                judge.look(position, event)
+            for one in read_archive(to.target.project) or ():
+                judge.look(one.logged.position, one.logged.event)
     if against_archive:
         to.ask(judge.read)
     rows = [*examples, *sorted(judge.rows, key=lambda row: row["position"])]
@@ -94,16 +93,6 @@ class _Judge:
             before = page["next"]
             if before is None or before <= self._after:
                 return
-
-
-def _archived(project: Path) -> Iterator[tuple[int, Event]]:
-    from tidemill.keeping.archive import open_archive
-    from tidemill.settings import load
-
-    settings = load(project)
-    if settings.archive_url is not None:
-        for one in open_archive(settings.archive_url, project).read():
-            yield one.logged.position, one.logged.event
 
 
 def _row(kind: str, position: int | None, finding: Finding) -> dict[str, Any]:

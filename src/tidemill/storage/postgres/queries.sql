@@ -74,8 +74,8 @@ SELECT name, value FROM cursors WHERE name = ANY($1::text[]) ORDER BY name FOR U
 SELECT value FROM tickets WHERE name = 'events' FOR UPDATE;
 -- set_head: the position of the newest event
 UPDATE tickets SET value = $1 WHERE name = 'events';
--- known_events: which of these identities are in the log
-SELECT key, position, digest FROM events WHERE key = ANY($1::bytea[]);
+-- known_events: which of these identities are in the log, or were in it and still count
+SELECT key, position, digest FROM events WHERE key = ANY($1::bytea[]) UNION ALL SELECT key, position, digest FROM identities WHERE key = ANY($1::bytea[]);
 -- known_files: which of these file versions are in the ledger
 SELECT files.source, files.path, files.inode, files.size, files.mtime_ns FROM files JOIN unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) AS u (source, path, inode, size, mtime_ns) USING (source, path, inode, size, mtime_ns);
 -- run_numbers: short names of these runs
@@ -128,8 +128,6 @@ INSERT INTO routed_under (position, version, at) SELECT * FROM unnest($1::bigint
 SELECT written FROM definitions WHERE version = $1;
 -- routed_under: versions of events before a position, newest first
 SELECT position, version, at FROM routed_under WHERE position < $1 ORDER BY position DESC LIMIT $2;
--- known_identities: which of these identities were in the log and still count
-SELECT key, position, digest FROM identities WHERE key = ANY($1::bytea[]);
 -- remember_identities: identities of events that are about to be dropped and still count
 INSERT INTO identities (key, digest, position, received_at) SELECT key, digest, position, received_at FROM events JOIN unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS u (first, last, since, above) ON position BETWEEN u.first AND u.last AND (received_at >= u.since OR position >= u.above) ON CONFLICT DO NOTHING;
 -- drop_events: drop segments of the log

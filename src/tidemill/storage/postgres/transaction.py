@@ -104,9 +104,8 @@ async def _facts(connection: asyncpg.Connection, wanted: LookedUp, numbers: dict
     if wanted.appends:
         head = await connection.fetchval(QUERIES["lock_head"])
         if wanted.keys:
-            for query in ("known_identities", "known_events"):
-                rows = await connection.fetch(QUERIES[query], wanted.keys)
-                identities.update({key: (position, digest) for key, position, digest in rows})
+            rows = await connection.fetch(QUERIES["known_events"], wanted.keys)
+            identities = {key: (position, digest) for key, position, digest in rows}
     return Facts(
         head=head,
         cursors=cursors,
