@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.databases import DATABASES, opened
+from tests.conformance.values import new_run
 
 from tidemill.clock import SystemClock
 from tidemill.errors import CursorMoved
@@ -37,19 +38,8 @@ def held(position: int, trigger: str = "t", *, stage: str = "batch", key: str = 
 
 
 def run(name: str, *, admission: str | None = None) -> NewRun:
-    return NewRun(
-        run_id=name,
-        dag="d",
-        version="v",
-        trigger="t",
-        position=1,
-        event_source="/s",
-        event_id=name,
-        parameters=b"{}",
-        queued_at=1,
-        correlation_id="c",
-        hop_count=0,
-        admission=admission,
+    return new_run(
+        name, dag="d", version="v", event_source="/s", event_id=name, queued_at=1, admission=admission
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.conformance.databases import DATABASES, Database, Faults, database_of
+from tests.conformance.values import new_run
 
 from tidemill.errors import CursorMoved, EventRejected, StorageError, StoreUnavailable
 from tidemill.events.event import Event
@@ -71,15 +72,10 @@ def attempt(number: int, **members: Any) -> DeliveryAttempt:
 
 
 def run(number: int, correlation_id: str) -> NewRun:
-    return NewRun(
-        run_id=f"run-{number}",
+    return new_run(
+        f"run-{number}",
         dag="d",
         version="v",
-        trigger="t",
-        position=1,
-        event_source="/shop",
-        event_id="1",
-        parameters=b"{}",
         queued_at=10 + number,
         correlation_id=correlation_id,
         hop_count=number,

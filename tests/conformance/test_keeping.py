@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.databases import DATABASES, opened
+from tests.conformance.values import new_run
 
 from tidemill.clock import SystemClock
 from tidemill.events.event import Event
@@ -39,19 +40,7 @@ def event(number: int) -> Event:
 
 
 def run(number: int, *, position: int) -> NewRun:
-    return NewRun(
-        run_id=f"run-{number:04}",
-        dag="orders",
-        version="v1",
-        trigger="t",
-        position=position,
-        event_source="/shop",
-        event_id="1",
-        parameters=b"{}",
-        queued_at=1000 + number,
-        correlation_id="c",
-        hop_count=0,
-    )
+    return new_run(f"run-{number:04}", position=position, queued_at=1000 + number)
 
 
 async def test_dropped_events_are_gone_and_their_identities_still_count(store: Store) -> None:

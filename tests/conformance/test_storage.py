@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.conformance.databases import DATABASES, Database, Faults, database_of
+from tests.conformance.values import new_run
 
 from tidemill.clock import SystemClock
 from tidemill.errors import CursorMoved, EventRejected, ProjectLocked, StorageError, StoreUnavailable
@@ -64,19 +65,7 @@ def event(number: int, *, data: object = None, source: str = "/shop", kind: str 
 
 
 def run(number: int, *, dag: str = "orders", position: int = 1) -> NewRun:
-    return NewRun(
-        run_id=f"run-{number:04}",
-        dag=dag,
-        version="v1",
-        trigger="t",
-        position=position,
-        event_source="/shop",
-        event_id="1",
-        parameters=b"{}",
-        queued_at=1000 + number,
-        correlation_id="c",
-        hop_count=0,
-    )
+    return new_run(f"run-{number:04}", dag=dag, position=position, queued_at=1000 + number)
 
 
 async def test_log_gives_positions_that_rise_by_one(store: Store) -> None:
@@ -473,10 +462,12 @@ async def test_a_damaged_database_is_refused(path: Path) -> None:
         content[page * 4096 : page * 4096 + 64] = b"\xaa" * 64
     path.write_bytes(content)
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with pytest.raises(StoreUnavailable, match="damaged"):
         await open_store(path, clock=SystemClock())
-    assert threading.active_count() == before  # a thread that is left would keep the process for ever
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5.0)
+        assert not thread.is_alive()  # else it would keep the process for ever
 
 
 def test_files_of_the_store_are_private(tmp_path: Path) -> None:

@@ -5,25 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.conformance.values import new_run
 
 from tidemill.storage.contract import NewRun, NodeView, Recorded, RouteBatch, RunEnd
 
 
 def _run(number: int, shard: int) -> NewRun:
-    return NewRun(
-        run_id=f"run-{number}",
-        dag="orders",
-        version="1",
-        trigger="order",
-        position=1,
-        event_source="/shop",
-        event_id="1",
-        parameters=b"{}",
-        queued_at=0,
-        correlation_id="",
-        hop_count=0,
-        shard=shard,
-    )
+    return new_run(f"run-{number}", version="1", trigger="order", queued_at=0, correlation_id="", shard=shard)
 
 
 async def _shard_series(surface: Any) -> list[str]:

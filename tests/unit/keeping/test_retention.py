@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.conformance.values import new_run
 
 from tidemill.errors import StorageError, StoreUnavailable
 from tidemill.events.event import Event
@@ -17,7 +18,6 @@ from tidemill.storage.contract import (
     Delivery,
     Disposition,
     DispositionKind,
-    NewRun,
     Recorded,
     RouteBatch,
     RunEnd,
@@ -114,19 +114,7 @@ async def test_the_file_stays_constant_under_steady_load(
 async def test_what_somebody_needs_stays(store: Store, clock: ManualClock, reason: str) -> None:
     events = [Event(id=str(n), source="/s", type="t") for n in range(SEGMENT + 1)]
     await store.log.append(Append(events=events))
-    run = NewRun(
-        run_id="r",
-        dag="d",
-        version="v",
-        trigger="t",
-        position=3,
-        event_source="/s",
-        event_id="2",
-        parameters=b"{}",
-        queued_at=1,
-        correlation_id="c",
-        hop_count=0,
-    )
+    run = new_run("r", dag="d", version="v", position=3, event_source="/s", event_id="2", queued_at=1)
     batch = {
         "unrouted": RouteBatch(expected=0, cursor=SEGMENT - 1),
         "undelivered": RouteBatch(
@@ -144,19 +132,7 @@ async def test_ended_runs_go_after_their_events(store: Store, clock: ManualClock
     await store.log.append(
         Append(events=[Event(id=str(n), source="/s", type="t") for n in range(SEGMENT + 1)])
     )
-    run = NewRun(
-        run_id="r",
-        dag="d",
-        version="v",
-        trigger="t",
-        position=1,
-        event_source="/s",
-        event_id="0",
-        parameters=b"{}",
-        queued_at=clock.now_us(),
-        correlation_id="c",
-        hop_count=0,
-    )
+    run = new_run("r", dag="d", version="v", event_source="/s", event_id="0", queued_at=clock.now_us())
     disposition = Disposition(1, "t", DispositionKind.RUN, "r")
     await store.runs.route(RouteBatch(expected=0, cursor=SEGMENT + 1, runs=[run], dispositions=[disposition]))
     ended = RunEnd("succeeded", clock.now_us(), clock.now_us())
