@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from wcmatch import glob
 
+from tidemill.project.model import FileSource
 from tidemill.project.name_pattern import NamePattern
 from tidemill.sources.files.manifest import Listed as Line
 from tidemill.sources.files.manifest import ManifestInvalid, parse_manifest
 from tidemill.sources.files.reader import Landed
-from tidemill.sources.files.sets import FileSet
+from tidemill.sources.files.sets import FileSet, Gathering
 
-__all__ = ["Listed", "Parts", "Success"]
+__all__ = ["Listed", "Parts", "Success", "gathering_for"]
 
 _FLAGS = glob.GLOBSTAR | glob.BRACE | glob.CASE | glob.FORCEUNIX
 
@@ -239,3 +240,15 @@ def _above(prefix: str) -> Iterator[str]:
         yield prefix
         prefix = _split(prefix[:-1])[0]
     yield ""
+
+
+def gathering_for(spec: FileSource) -> Gathering:
+    """What gathers the sets of a source that has some."""
+    rule = spec.file_set
+    if rule is None:
+        raise ValueError(f"source {spec.name} has no sets")
+    if rule.manifest is not None:
+        return Listed(rule.manifest)
+    if rule.success is not None:
+        return Success(rule.success)
+    return Parts(rule.parts, count=rule.count)

@@ -15,11 +15,10 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Protocol
 
-from tidemill.project.model import FileSource
 from tidemill.sources.files.reader import Landed
 from tidemill.sources.files.version import Version, readable
 
-__all__ = ["FileSet", "Gathering", "Held", "gathering_for"]
+__all__ = ["FileSet", "Gathering", "Held"]
 
 
 @dataclass(frozen=True)
@@ -121,17 +120,3 @@ class Held:
     def finish(self, found: FileSet) -> None:
         """The set was announced or refused."""
         self._done.update(file.path for file in found.all_files if file.path in self._files)
-
-
-def gathering_for(spec: FileSource) -> Gathering:
-    """What gathers the sets of a source that has some."""
-    from tidemill.sources.files.gatherings import Listed, Parts, Success
-
-    rule = spec.file_set
-    if rule is None:
-        raise ValueError(f"source {spec.name} has no sets")
-    if rule.manifest is not None:
-        return Listed(rule.manifest)
-    if rule.success is not None:
-        return Success(rule.success)
-    return Parts(rule.parts, count=rule.count)

@@ -20,11 +20,12 @@ from tidemill.sources.files.announcer import Announcer, Tally
 from tidemill.sources.files.archiving import Archiver, Done
 from tidemill.sources.files.assembly import Assembly
 from tidemill.sources.files.candidates import Candidates
+from tidemill.sources.files.gatherings import gathering_for
 from tidemill.sources.files.health import Fault, Health
 from tidemill.sources.files.intake import READERS, Intake
 from tidemill.sources.files.lookout import Lookout
 from tidemill.sources.files.scanner import Scanner
-from tidemill.sources.files.sets import Held, gathering_for
+from tidemill.sources.files.sets import Held
 from tidemill.sources.files.strategy import reader_of, selection_of
 from tidemill.sources.files.version import Announced, Version
 from tidemill.storage.contract import EventLog, Ledger, RunStore
