@@ -32,12 +32,21 @@ from tidemill.runs.attempts import Attempt, Executor, Outcome, OutcomeKind
 from tidemill.runs.state import RunState
 from tidemill.storage.contract import NewRun
 
-__all__ = ["ClusterConformance", "ExecutorAdapter", "ExecutorConformance", "Scene"]
+__all__ = ["ClusterConformance", "ExecutorAdapter", "ExecutorConformance", "Scene", "is_broken_in_ray"]
 
 #: Longest wait for anything, in seconds; only failing tests wait so long.
 PATIENCE = 60.0
 #: Longest pause of a task that nobody waits for, in seconds.
 PAUSE = 3.0
+
+#: What Ray says when the server that it starts for each client has died before it could be asked.
+_RAY_BROKE = ("Starting Ray client server failed", "psutil.ZombieProcess")
+
+
+def is_broken_in_ray(said: str) -> bool:
+    """Whether an address was refused because Ray could not start a server of its own: nothing is ours in that."""
+    return any(words in said for words in _RAY_BROKE)
+
 
 HEAD = """\
 import asyncio, datetime, logging, os, signal, socket, sys, time

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conformance.executors import PATIENCE, Door, Scene
+from tests.conformance.executors import PATIENCE, Door, Scene, is_broken_in_ray
 from tests.conformance.test_executors import RayAdapter
 
 from tidemill.errors import SettingsError
@@ -61,7 +61,7 @@ async def scene_of(cluster: TestCluster, address: str, **settings: Any) -> Async
     try:
         await executor.connect()
     except SettingsError as error:
-        if "Starting Ray client server failed" in str(error):
+        if is_broken_in_ray(str(error)):
             pytest.skip(f"Ray could not start its own client server: {error}")
         raise
     try:

@@ -71,19 +71,24 @@ async def test_two_consumers_share_partitions_while_rebalancing_and_double_nothi
     total = 20_000
     records = [order(n, partition=n % 8) for n in range(total)]
 
-    async def produce() -> None:
-        for begin in range(0, total, 2000):
-            await cluster.produce(topic, records[begin : begin + 2000])
+    async def produce(begin: int, end: int) -> None:
+        for at in range(begin, end, 2000):
+            await cluster.produce(topic, records[at : min(at + 2000, end)])
 
     first, second, third = (make_source(topic) for _ in range(3))
     async with run(first):
-        producing = asyncio.create_task(produce())
+        producing = asyncio.create_task(produce(0, 8000))
         await log.wait_for_count(2000)
         async with run(second):
+            # However fast the first one is, something is left to read once the second has its share.
+            await wait_until(lambda: second.status().state is SourceState.LIVE)
+            await producing
+            producing = asyncio.create_task(produce(8000, 16_000))
             await wait_until(lambda: second.status().accepted > 500)
         async with run(third):
             await wait_until(lambda: third.status().accepted > 500 or producing.done())
             await producing
+            await produce(16_000, total)
             await log.wait_for_count(total)
 
     events = await log.events()
