@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, overload
 
+from typing_extensions import Unpack
+
 from tidemill.dag.declaration import DagDefinition
 from tidemill.dag.on import On
-from tidemill.dag.options import DagOptions, TaskOptions
-from tidemill.dag.resources import Environment
+from tidemill.dag.options import DagOptions, TaskArguments, TaskOptions
 from tidemill.dag.retry import Retry
 from tidemill.dag.task import Task
 
@@ -21,75 +22,35 @@ def task(function: Callable[..., Any], /) -> Task: ...
 
 
 @overload
-def task(
-    *,
-    task_id: str | None = None,
-    retries: int | None = None,
-    retry: Retry | None = None,
-    retry_delay: timedelta | float | None = None,
-    timeout: timedelta | float | None = None,
-    execution_timeout: timedelta | float | None = None,
-    depends_on: Any = None,
-    executor: str | None = None,
-    cpu: float | None = None,
-    memory: int | str | None = None,
-    gpu: float | None = None,
-    resources: Mapping[str, float] | None = None,
-    environment: Environment | None = None,
-    idempotent: bool | None = None,
-) -> Callable[[Callable[..., Any]], Task]: ...
+def task(**options: Unpack[TaskArguments]) -> Callable[[Callable[..., Any]], Task]: ...
 
 
 def task(
-    function: Callable[..., Any] | None = None,
-    /,
-    *,
-    task_id: str | None = None,
-    retries: int | None = None,
-    retry: Retry | None = None,
-    retry_delay: timedelta | float | None = None,
-    timeout: timedelta | float | None = None,
-    execution_timeout: timedelta | float | None = None,
-    depends_on: Any = None,
-    executor: str | None = None,
-    cpu: float | None = None,
-    memory: int | str | None = None,
-    gpu: float | None = None,
-    resources: Mapping[str, float] | None = None,
-    environment: Environment | None = None,
-    idempotent: bool | None = None,
+    function: Callable[..., Any] | None = None, /, **options: Unpack[TaskArguments]
 ) -> Task | Callable[[Callable[..., Any]], Task]:
     """Make a task of a coroutine function (run in the event loop) or a plain function (run in a thread).
 
     `task_id` defaults to the function's name. `retries` counts attempts after the first one; `retry` says the
     same and more. `retry_delay` and `timeout` (also written `execution_timeout`) are timedeltas or seconds;
-    `timeout` limits one attempt. `depends_on` lists task ids, tasks or outputs that must succeed first
-    without passing a result.
+    `timeout` limits one attempt. `depends_on` lists task ids, tasks or outputs that it waits for without taking a
+    result; `trigger_rule` says what they must have come to (Airflow's names).
 
-    `executor` is "loop" (coroutine functions), "thread" (plain ones), "ray" or "dask" (both). What follows asks
-    something of a cluster's machine: processors, memory (bytes or "2GiB"), GPUs, `resources` that the cluster names
-    itself, and an `environment` (`{"env_vars": {...}, "pip": [...]}`). `idempotent` says that calling the task twice
-    does no harm: small ones of these share a worker and cost far less.
+    `executor` is "loop" (coroutine functions), "thread" (plain ones), "process", "ray" or "dask" (both). `cpu`,
+    `memory` and `storage` (bytes or "2GiB"), `gpu` and `resources` (amounts by names of your own) are asked of the
+    machine, `environment` (`{"env_vars": {...}, "pip": [...]}`) of a cluster's worker. `idempotent` says that
+    calling the task twice does no harm: small ones of these share a cluster's worker and cost far less.
+
+    `pool`, `pool_slots`, `priority`, `weight_rule`, `max_active`, `max_active_per_run`, `start_timeout`,
+    `heartbeat`, `depends_on_past`, `cache` and `size_by` are `TaskPolicy`'s; `min_success`, `on_failure`,
+    `on_success`, `teardown` and `spawns` are `TaskOptions`'.
     """
-    options = TaskOptions(
-        task_id=task_id,
-        retries=retries,
-        retry=retry,
-        retry_delay=retry_delay,
-        timeout=timeout,
-        execution_timeout=execution_timeout,
-        depends_on=depends_on,
-        executor=executor,
-        cpu=cpu,
-        memory=memory,
-        gpu=gpu,
-        resources=resources,
-        environment=environment,
-        idempotent=idempotent,
-    )
+    unknown = [name for name in options if name not in TaskArguments.__annotations__]
+    if unknown:
+        raise TypeError(f"@task has no option {', '.join(map(repr, unknown))}")
+    made = TaskOptions(**options)
     if function is not None:
-        return Task(function, options)
-    return lambda decorated: Task(decorated, options)
+        return Task(function, made)
+    return lambda decorated: Task(decorated, made)
 
 
 @overload

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from tidemill.dag.on import On
+from tidemill.dag.policy import DEFAULT_POLICY, TaskPolicy
 from tidemill.dag.resources import NO_RESOURCES, Resources
 from tidemill.dag.retry import Retry
 
@@ -45,6 +46,7 @@ class TaskNode:
     downstream: tuple[int, ...]
     retry: Retry
     timeout: timedelta | None = None
+    policy: TaskPolicy = DEFAULT_POLICY
     #: What it asks of the machine that runs it.
     resources: Resources = NO_RESOURCES
     #: Its executor makes the arguments: it runs elsewhere, or takes results that may be kept elsewhere.

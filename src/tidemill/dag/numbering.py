@@ -12,6 +12,7 @@ import orjson
 from tidemill.dag import binding
 from tidemill.dag.definition import TaskNode
 from tidemill.dag.handles import Output, Parameter, name_of, path_of
+from tidemill.dag.policy import DEFAULT_POLICY
 from tidemill.dag.recording import Call
 from tidemill.dag.resources import LOCAL_EXECUTORS, NO_RESOURCES
 from tidemill.dag.retry import Retry
@@ -70,6 +71,7 @@ def _node(
         downstream=downstream,
         retry=task.options.retry_policy(default),
         timeout=task.options.time_limit(),
+        policy=task.options.policy(),
         resources=task.options.request().made(),
         bind=bind,
     )
@@ -103,6 +105,7 @@ def version_of(source: str, nodes: Sequence[TaskNode]) -> str:
             repr(node.timeout),
             _references((node.args, node.kwargs)),
             *_placement(node),
+            *((repr(node.policy),) if node.policy is not DEFAULT_POLICY else ()),
         )
         for node in nodes
     ]

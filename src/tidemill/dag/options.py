@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from tidemill.dag.on import On
-from tidemill.dag.resources import EXECUTORS, ResourceOptions
+from tidemill.dag.policy import DEFAULT_POLICY, DEFAULT_POOL, Cache, TaskPolicy, TriggerRule, WeightRule
+from tidemill.dag.resources import EXECUTORS, Environment, ResourceOptions
 from tidemill.dag.retry import Retry
 
-__all__ = ["DagOptions", "TaskOptions", "check_id"]
+__all__ = ["DagOptions", "TaskArguments", "TaskOptions", "check_id"]
 
 #: Ids go into URLs, file names, event attributes and logs.
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,250}")
@@ -27,6 +28,43 @@ def check_id(kind: str, value: object) -> Iterator[str]:
     """Problems of an id (`kind` names which)."""
     if not isinstance(value, str) or not _ID.fullmatch(value):
         yield f"{kind} {_shorten(value)} must have 1 to 250 characters out of A-Z a-z 0-9 _ . -"
+
+
+class TaskArguments(TypedDict, total=False):
+    """What `@task(...)` and `.override(...)` take; `TaskOptions` says what each one means."""
+
+    task_id: str | None
+    retries: int | None
+    retry: Retry | None
+    retry_delay: timedelta | float | None
+    timeout: timedelta | float | None
+    execution_timeout: timedelta | float | None
+    depends_on: Any
+    trigger_rule: TriggerRule | str | None
+    executor: str | None
+    cpu: float | None
+    memory: int | str | None
+    storage: int | str | None
+    gpu: float | None
+    resources: Mapping[str, float] | None
+    environment: Environment | None
+    idempotent: bool | None
+    priority: int | None
+    weight_rule: WeightRule | str | None
+    pool: str | None
+    pool_slots: int | None
+    max_active: int | None
+    max_active_per_run: int | None
+    start_timeout: timedelta | float | None
+    heartbeat: timedelta | float | None
+    depends_on_past: bool | None
+    cache: Cache | bool | timedelta | None
+    size_by: str | None
+    min_success: float | int | None
+    on_failure: Any
+    on_success: Any
+    teardown: Any
+    spawns: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +86,34 @@ class TaskOptions:
     #: Bytes, or a text with a unit.
     memory: int | str | None = None
     gpu: float | None = None
+    #: Bytes of disk, or a text with a unit.
+    storage: int | str | None = None
     resources: Any = None
     environment: Any = None
     idempotent: bool | None = None
+    #: A `TriggerRule` or its name.
+    trigger_rule: Any = None
+    priority: int | None = None
+    weight_rule: Any = None
+    pool: str | None = None
+    pool_slots: int | None = None
+    max_active: int | None = None
+    max_active_per_run: int | None = None
+    start_timeout: timedelta | float | None = None
+    heartbeat: timedelta | float | None = None
+    depends_on_past: bool | None = None
+    #: A `Cache`, True for one without limits, or how long a result is good for.
+    cache: Any = None
+    size_by: str | None = None
+    #: Of a mapped task: how many (a whole number) or which share (up to 1.0) must succeed; all when not given.
+    min_success: float | int | None = None
+    #: Tasks that are called when this one has failed for good, or succeeded.
+    on_failure: Any = None
+    on_success: Any = None
+    #: True, or the task (or output) whose success it cleans up after: runs however the run ends.
+    teardown: Any = None
+    #: Tasks that this one may add to its run while it runs (`Context.spawn`).
+    spawns: Any = None
 
     def override(self, **given: Any) -> TaskOptions:
         """These options with those of `given` that are not None; one wording replaces the other."""
@@ -81,11 +144,33 @@ class TaskOptions:
         """Name of the executor that runs the attempts."""
         return self.executor or ("loop" if is_coroutine else "thread")
 
+    def rule(self) -> TriggerRule:
+        """What its upstream must have come to."""
+        return TriggerRule.ALL_SUCCESS if self.trigger_rule is None else TriggerRule(self.trigger_rule)
+
+    def policy(self) -> TaskPolicy:
+        """How it is scheduled and remembered; only for options without problems."""
+        made = TaskPolicy(
+            priority=self.priority or 0,
+            weight_rule=WeightRule(self.weight_rule or WeightRule.ABSOLUTE),
+            pool=self.pool or DEFAULT_POOL,
+            pool_slots=self.pool_slots or 1,
+            max_active=self.max_active,
+            max_active_per_run=self.max_active_per_run,
+            start_timeout=_duration(self.start_timeout),
+            heartbeat=_duration(self.heartbeat),
+            depends_on_past=bool(self.depends_on_past),
+            cache=_cache(self.cache),
+            size_by=self.size_by,
+        )
+        return DEFAULT_POLICY if made == DEFAULT_POLICY else made
+
     def request(self) -> ResourceOptions:
         """What is asked of the machine."""
         return ResourceOptions(
             cpu=self.cpu,
             memory=self.memory,
+            storage=self.storage,
             gpu=self.gpu,
             resources=self.resources,
             environment=self.environment,
@@ -128,6 +213,31 @@ class TaskOptions:
         yield from _duration_problems("execution_timeout", self.execution_timeout, zero=False)
         if self.timeout is not None and self.execution_timeout is not None:
             yield "timeout and execution_timeout mean the same; give one of them"
+        yield from self._policy_problems()
+
+    def _policy_problems(self) -> Iterator[str]:
+        yield from _choice_problems("trigger_rule", self.trigger_rule, TriggerRule)
+        yield from _choice_problems("weight_rule", self.weight_rule, WeightRule)
+        if self.priority is not None and not _is_count(self.priority, -1_000_000):
+            yield f"priority must be a whole number from -1000000, not {_shorten(self.priority)}"
+        if self.pool is not None:
+            yield from check_id("pool", self.pool)
+        for name in ("pool_slots", "max_active", "max_active_per_run"):
+            value = getattr(self, name)
+            if value is not None and not _is_count(value, 1):
+                yield f"{name} must be a whole number from 1, not {_shorten(value)}"
+        yield from _duration_problems("start_timeout", self.start_timeout, zero=False)
+        yield from _duration_problems("heartbeat", self.heartbeat, zero=False)
+        if self.depends_on_past is not None and not isinstance(self.depends_on_past, bool):
+            yield f"depends_on_past must be True or False, not {_shorten(self.depends_on_past)}"
+        yield from _cache_problems(self.cache)
+        if self.size_by is not None and not (isinstance(self.size_by, str) and self.size_by.isidentifier()):
+            yield f"size_by must name a parameter of the task, not {_shorten(self.size_by)}"
+        if self.min_success is not None and not _is_share(self.min_success):
+            yield (
+                "min_success must be a whole number from 0 or a share from 0.0 to 1.0, "
+                f"not {_shorten(self.min_success)}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +280,44 @@ class DagOptions:
         given = self.on if isinstance(self.on, list | tuple) else [self.on]
         if not all(isinstance(one, On) for one in given):
             yield "on must be trigger(...), or a list of them"
+
+
+def _choice_problems(
+    name: str, value: object, choices: type[TriggerRule] | type[WeightRule]
+) -> Iterator[str]:
+    if value is not None and value not in set(choices):
+        yield f"{name} must be one of {', '.join(choices)}, not {_shorten(value)}"
+
+
+def _cache(value: Any) -> Cache | None:
+    match value:
+        case None | False:
+            return None
+        case True:
+            return Cache()
+        case timedelta():
+            return Cache(max_age=value)
+    return value  # type: ignore[no-any-return]
+
+
+def _cache_problems(value: object) -> Iterator[str]:
+    match value:
+        case None | bool():
+            return
+        case timedelta():
+            yield from _duration_problems("cache", value, zero=False)
+        case Cache():
+            yield from _duration_problems("cache: max_age", value.max_age, zero=False)
+            if not isinstance(value.version, str):
+                yield f"cache: version must be a text, not {_shorten(value.version)}"
+        case _:
+            yield f"cache must be True, a timedelta or Cache(...), not {_shorten(value)}"
+
+
+def _is_share(value: object) -> bool:
+    if isinstance(value, float):
+        return 0 <= value <= 1
+    return _is_count(value, 0)
 
 
 def _is_count(value: object, least: int) -> bool:

@@ -50,6 +50,8 @@ class Resources:
     cpu: float | None = None
     #: Bytes.
     memory: int | None = None
+    #: Bytes of disk.
+    storage: int | None = None
     gpu: float | None = None
     #: Resources that the cluster's nodes name themselves, with amounts.
     custom: tuple[tuple[str, float], ...] = ()
@@ -64,6 +66,7 @@ class Resources:
         return (
             self.cpu is None
             and self.memory is None
+            and self.storage is None
             and self.gpu is None
             and not (self.custom or self.env_vars or self.pip)
         )
@@ -78,6 +81,7 @@ class ResourceOptions:
 
     cpu: Any = None
     memory: Any = None
+    storage: Any = None
     gpu: Any = None
     resources: Any = None
     environment: Any = None
@@ -86,12 +90,21 @@ class ResourceOptions:
     def made(self) -> Resources:
         """The request; only for options without problems."""
         environment: Mapping[str, Any] = self.environment or {}
-        written = (self.cpu, self.memory, self.gpu, self.resources, self.environment, self.idempotent)
+        written = (
+            self.cpu,
+            self.memory,
+            self.storage,
+            self.gpu,
+            self.resources,
+            self.environment,
+            self.idempotent,
+        )
         if all(one is None for one in written):
             return NO_RESOURCES
         return Resources(
             cpu=None if self.cpu is None else float(self.cpu),
             memory=None if self.memory is None else parse_bytes(self.memory),
+            storage=None if self.storage is None else parse_bytes(self.storage),
             gpu=None if self.gpu is None else float(self.gpu),
             custom=tuple(sorted((name, float(amount)) for name, amount in (self.resources or {}).items())),
             env_vars=tuple(sorted(environment.get("env_vars", {}).items())),
@@ -104,7 +117,7 @@ class ResourceOptions:
         if executor in LOCAL_EXECUTORS:
             asked = [
                 name
-                for name in ("cpu", "memory", "gpu", "resources", "environment")
+                for name in ("cpu", "memory", "storage", "gpu", "resources", "environment")
                 if getattr(self, name) is not None
             ]
             if asked:
@@ -119,6 +132,8 @@ class ResourceOptions:
             yield f"gpu above 1 must be a whole number, not {self.gpu}"
         if self.memory is not None and parse_bytes(self.memory) is None:
             yield f'memory must be bytes above 0 or a text such as "2GiB", not {_shorten(self.memory)}'
+        if self.storage is not None and parse_bytes(self.storage) is None:
+            yield f'storage must be bytes above 0 or a text such as "2GiB", not {_shorten(self.storage)}'
         yield from _custom_problems(self.resources)
         yield from _environment_problems(self.environment, executor)
         if self.idempotent is not None and not isinstance(self.idempotent, bool):

@@ -7,10 +7,12 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from typing_extensions import Unpack
+
 from tidemill.dag import recording
 from tidemill.dag.context import find_context_parameters
 from tidemill.dag.declaration import DagDefinition
-from tidemill.dag.options import TaskOptions
+from tidemill.dag.options import TaskArguments, TaskOptions
 
 __all__ = ["Task"]
 
@@ -43,42 +45,9 @@ class Task:
             return self.function(*args, **kwargs)
         return current.add(self, args, kwargs)
 
-    def override(
-        self,
-        *,
-        task_id: str | None = None,
-        retries: int | None = None,
-        retry: Any = None,
-        retry_delay: Any = None,
-        timeout: Any = None,
-        execution_timeout: Any = None,
-        depends_on: Any = None,
-        executor: str | None = None,
-        cpu: float | None = None,
-        memory: int | str | None = None,
-        gpu: float | None = None,
-        resources: Any = None,
-        environment: Any = None,
-        idempotent: bool | None = None,
-    ) -> Task:
+    def override(self, **options: Unpack[TaskArguments]) -> Task:
         """The same task with other options; what is not given stays."""
-        options = self.options.override(
-            task_id=task_id,
-            retries=retries,
-            retry=retry,
-            retry_delay=retry_delay,
-            timeout=timeout,
-            execution_timeout=execution_timeout,
-            depends_on=depends_on,
-            executor=executor,
-            cpu=cpu,
-            memory=memory,
-            gpu=gpu,
-            resources=resources,
-            environment=environment,
-            idempotent=idempotent,
-        )
-        return Task(self.function, options)
+        return Task(self.function, self.options.override(**options))
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"

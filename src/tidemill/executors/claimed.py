@@ -44,7 +44,7 @@ class ClaimedExecutor:
         if self._claims is None or not any(self._claims.read(text) for text in texts.values()):
             self._begin(attempt, {index: orjson.loads(text) for index, text in texts.items()}, report)
         elif not self._closed:
-            key = (attempt.run_id, attempt.node.index)
+            key = (attempt.run_id, attempt.index)
             self._fetching[key] = self._loop.create_task(self._fetch(attempt, texts, report))
 
     def cancel(self, run_id: str, index: int) -> None:
@@ -68,7 +68,7 @@ class ClaimedExecutor:
     ) -> None:
         claims = self._claims
         assert claims is not None  # noqa: S101 - there is something to fetch
-        key = (attempt.run_id, attempt.node.index)
+        key = (attempt.run_id, attempt.index)
         own = asyncio.current_task()
         assert own is not None  # noqa: S101 - for the type checker
         outcome: Outcome | None = None

@@ -63,7 +63,7 @@ class LoopExecutor:
         if task is not None:
             self._asked.add(key)
             task.cancel()
-        elif any((one.run_id, one.node.index) == key for one, _ in self._waiting):
+        elif any((one.run_id, one.index) == key for one, _ in self._waiting):
             self._asked.add(key)
 
     async def close(self) -> None:
@@ -117,7 +117,7 @@ class LoopExecutor:
             await free
 
     async def _make(self, attempt: Attempt, task: asyncio.Task[None]) -> Outcome:
-        key = (attempt.run_id, attempt.node.index)
+        key = (attempt.run_id, attempt.index)
         if key in self._asked:
             self._asked.discard(key)
             return cancelled(attempt)

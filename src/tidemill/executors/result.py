@@ -23,7 +23,7 @@ _TRACEBACK = 16_384
 def succeeded(attempt: Attempt, result: Any, max_bytes: int) -> Outcome:
     """The task returned; a result that is not JSON or too large is a failure that no retry mends."""
     if result is None:
-        return Outcome(attempt.run_id, attempt.node.index, attempt.number, OutcomeKind.SUCCEEDED)
+        return Outcome(attempt.run_id, attempt.index, attempt.number, OutcomeKind.SUCCEEDED)
     try:
         text = orjson.dumps(result, default=_to_json)
     except Exception as error:  # TypeError, and whatever the value's own conversion raises
@@ -36,7 +36,7 @@ def succeeded(attempt: Attempt, result: Any, max_bytes: int) -> Outcome:
             f"the result has {len(text)} bytes and max_result_bytes is {max_bytes}; store it and return where"
         )
         return _failure(attempt, "ResultTooLarge", detail, permanent=True)
-    return Outcome(attempt.run_id, attempt.node.index, attempt.number, OutcomeKind.SUCCEEDED, text)
+    return Outcome(attempt.run_id, attempt.index, attempt.number, OutcomeKind.SUCCEEDED, text)
 
 
 def failed(attempt: Attempt, error: BaseException) -> Outcome:
@@ -44,7 +44,7 @@ def failed(attempt: Attempt, error: BaseException) -> Outcome:
     shown = "".join(traceback.format_exception(error, limit=-_FRAMES))
     return Outcome(
         attempt.run_id,
-        attempt.node.index,
+        attempt.index,
         attempt.number,
         OutcomeKind.FAILED,
         error_type=type(error).__name__,
@@ -57,7 +57,7 @@ def failed(attempt: Attempt, error: BaseException) -> Outcome:
 
 def cancelled(attempt: Attempt) -> Outcome:
     """The attempt stopped because it was asked to."""
-    return Outcome(attempt.run_id, attempt.node.index, attempt.number, OutcomeKind.CANCELLED)
+    return Outcome(attempt.run_id, attempt.index, attempt.number, OutcomeKind.CANCELLED)
 
 
 def timed_out(attempt: Attempt) -> Outcome:
@@ -70,7 +70,7 @@ def timed_out(attempt: Attempt) -> Outcome:
 def _failure(attempt: Attempt, kind: str, message: str, *, permanent: bool = False) -> Outcome:
     return Outcome(
         attempt.run_id,
-        attempt.node.index,
+        attempt.index,
         attempt.number,
         OutcomeKind.FAILED,
         error_type=kind,

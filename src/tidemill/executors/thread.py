@@ -33,7 +33,7 @@ class ThreadExecutor:
     def start(self, attempt: Attempt, report: Callable[[Outcome], None]) -> None:
         if self._closed:
             return
-        key = (attempt.run_id, attempt.node.index)
+        key = (attempt.run_id, attempt.index)
         task = self._loop.create_task(self._wait(attempt))
         self._running[key] = task
 

@@ -42,6 +42,15 @@ class Attempt:
     kwargs: Mapping[str, Any]
     #: For a deferred task, in place of `args` and `kwargs`, which are empty then.
     inputs: Inputs | None = None
+    #: Which task run of the run this is: the node's index, or one beyond all nodes for a mapped task run.
+    index: int = -1
+    #: Its name in histories: the node's, with the place in brackets for a mapped task run.
+    task_id: str = ""
+
+    def __post_init__(self) -> None:
+        if self.index < 0:
+            self.index = self.node.index
+            self.task_id = self.node.task_id
 
 
 class OutcomeKind(StrEnum):

@@ -134,7 +134,7 @@ class RemoteExecutor:
             self._loop.call_soon(self._report_unless_closed, report, outcome)
             return
         going = _Going(attempt, head, bundle, report, self._loop.time())
-        self._going[attempt.run_id, attempt.node.index] = going
+        self._going[attempt.run_id, attempt.index] = going
         going.task = self._loop.create_task(self._run(going))
 
     def cancel(self, run_id: str, index: int) -> None:
@@ -190,7 +190,7 @@ class RemoteExecutor:
         except Exception as error:  # ours or the engine's: the attempt must end in any case
             logger.exception("executor.failed", extra={"executor": self._cluster.name, "error": str(error)})
             outcome = failure(attempt, "ExecutorFailed", f"{type(error).__name__}: {error}")
-        key = (attempt.run_id, attempt.node.index)
+        key = (attempt.run_id, attempt.index)
         if self._going.get(key) is going:  # a run that came back begins its attempts again
             del self._going[key]
         self._report_unless_closed(going.report, outcome)

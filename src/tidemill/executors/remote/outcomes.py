@@ -23,7 +23,7 @@ def failure(
 ) -> Outcome:
     """The attempt (or its run, index and number) failed for a reason that is not the task's."""
     if isinstance(attempt, Attempt):
-        attempt = (attempt.run_id, attempt.node.index, attempt.number)
+        attempt = (attempt.run_id, attempt.index, attempt.number)
     return Outcome(
         *attempt,
         OutcomeKind.FAILED,

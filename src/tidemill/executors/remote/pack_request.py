@@ -90,7 +90,7 @@ def decode_pack(attempts: Sequence[Attempt], body: bytes) -> Iterator[Reply | No
             seconds, cpu, size = entry
             outcome = Outcome(
                 attempt.run_id,
-                attempt.node.index,
+                attempt.index,
                 attempt.number,
                 OutcomeKind.SUCCEEDED,
                 body[place : place + size],

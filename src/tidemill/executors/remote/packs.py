@@ -67,7 +67,7 @@ class Packs:
 
     def add(self, packed: Packed) -> None:
         """Send it with the next ones."""
-        self._held[packed.attempt.run_id, packed.attempt.node.index] = packed
+        self._held[packed.attempt.run_id, packed.attempt.index] = packed
         self._waiting.append(packed)
         self._plan()
 
@@ -190,7 +190,7 @@ class Packs:
         if packed.done or self._closed:
             return
         packed.done = True
-        key = (packed.attempt.run_id, packed.attempt.node.index)
+        key = (packed.attempt.run_id, packed.attempt.index)
         if self._held.get(key) is packed:  # a run that came back begins its attempts again
             del self._held[key]
         packed.report(outcome)

@@ -173,7 +173,7 @@ def decode_outcome(attempt: Attempt, head: Mapping[str, Any], result: bytes, *, 
     """What `encode_failure` made one of."""
     outcome = Outcome(
         attempt.run_id,
-        attempt.node.index,
+        attempt.index,
         attempt.number,
         OutcomeKind(head["kind"]),
         result=result,

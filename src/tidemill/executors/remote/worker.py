@@ -166,7 +166,7 @@ class _Prepared:
             attempt = self.attempt
             try:
                 outcome.result = self._claims.put(
-                    attempt.run_id, attempt.node.index, attempt.number, outcome.result
+                    attempt.run_id, attempt.index, attempt.number, outcome.result
                 )
             except ClaimFailure as error:
                 return failure(attempt, error.kind, str(error), permanent=error.permanent)
