@@ -137,7 +137,7 @@ class Decisions:
             live.dropped = True
             live.held.clear()
             for index in live.starting:  # their starts will never be on disk
-                self.slots[live.dag.tasks[index].executor].release()
+                self.slots[live.state.node(index).executor].release()
             live.starting = []
             self._shards.refused += bool(live.records)
             self.leave(live)
@@ -205,7 +205,7 @@ class Decisions:
         )
         facts = {
             "run_id": outcome.run_id,
-            "task": live.dag.tasks[outcome.index].task_id,
+            "task": live.state.name(outcome.index),
             "attempt": outcome.number,
             "error": f"{outcome.error_type}: {outcome.message}",
         }
@@ -242,7 +242,7 @@ class Decisions:
 
     def queue(self, live: LiveRun, index: int) -> None:
         """A ready or due task waits for a slot."""
-        self.slots[live.dag.tasks[index].executor].wait(live, index)
+        self.slots[live.state.node(index).executor].wait(live, index)
 
     def _begin_held(self, live: LiveRun, index: int) -> None:
         """A suspect's turn has come."""

@@ -187,7 +187,7 @@ class Engine:
             logger.warning("run.dropped", extra={"run_id": live.run_id, "dag": live.run.dag})
             for index, task in enumerate(live.state.tasks):
                 if task is TaskState.RUNNING:
-                    self._executors[live.dag.tasks[index].executor].cancel(live.run_id, index)
+                    self._executors[live.state.node(index).executor].cancel(live.run_id, index)
         self._notify()
 
     async def _take_over(self) -> None:
@@ -284,7 +284,7 @@ class Engine:
             for live, index in stops:
                 if live.dropped:
                     continue
-                self._executors[live.dag.tasks[index].executor].cancel(live.run_id, index)
+                self._executors[live.state.node(index).executor].cancel(live.run_id, index)
             self._take_off()  # first, so that the disk has work while we have ours
             for live, row, starting, retrying in flight:
                 self._act(live, row, starting, retrying)
@@ -350,7 +350,7 @@ class Engine:
     def _act(self, live: LiveRun, row: Recorded, starting: list[int], retrying: list[int]) -> None:
         if live.dropped:
             for index in starting:  # another node finds them begun, and begins them again
-                self._decisions.slots[live.dag.tasks[index].executor].release()
+                self._decisions.slots[live.state.node(index).executor].release()
             return
         for index in starting:
             self._start(live, index)
@@ -363,7 +363,7 @@ class Engine:
             self._notify()  # its place is free
 
     def _start(self, live: LiveRun, index: int) -> None:
-        kind = live.dag.tasks[index].executor
+        kind = live.state.node(index).executor
         number = live.state.attempts[index]
         if live.state.cancelling:
             self._reports[kind](Outcome(live.run_id, index, number, OutcomeKind.CANCELLED))

@@ -75,7 +75,7 @@ class LiveRun:
 
         Raises what the resolution raises (a path that a result does not have): the attempt failed.
         """
-        node = self.dag.tasks[index]
+        node = self.state.node(index)
         if node.is_deferred:
             inputs = Inputs(self.state.results, self.run.parameters, self.event)
             return Attempt(self.run_id, self.dag, node, self.state.attempts[index], (), {}, inputs)

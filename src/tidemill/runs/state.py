@@ -15,7 +15,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from tidemill.dag.definition import Dag
+from tidemill.dag.definition import Dag, TaskNode
 from tidemill.errors import InvalidTransition
 from tidemill.runs import records
 from tidemill.runs.records import Record
@@ -146,6 +146,14 @@ class RunState:
         self.unfinished = len(dag.tasks)
         #: True when some task failed.
         self.unhappy = False
+
+    def node(self, index: int) -> TaskNode:
+        """The node whose task run this is."""
+        return self.dag.tasks[index]
+
+    def name(self, index: int) -> str:
+        """The name of a task run in histories."""
+        return self.dag.tasks[index].task_id
 
 
 def apply(state: RunState, record: Record, at: int) -> None:
