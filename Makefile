@@ -1,5 +1,6 @@
 # make demo                 serve the example project, feed it, watch it, leave it running (ARGS=--once: end by itself)
 # make test                 all tests (ARGS= goes to pytest)
+# make sim                  simulate the service under faults, 5,000 seeds (ARGS=--seconds 600: as long as that)
 # make check | lint | bench
 
 SHELL := /bin/sh
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check lint types
+.PHONY: help demo test sim bench check lint types
 
 help: ## Show what there is.
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
@@ -18,6 +19,9 @@ demo: $(VENV)/installed ## Serve the example project, feed it and watch it (ARGS
 
 test: $(VENV)/installed-dev ## Run all tests.
 	$(BIN)/python -m pytest $(ARGS)
+
+sim: $(VENV)/installed-dev ## Simulate the service under faults, by seed (ARGS="--seed 7": one seed).
+	@$(BIN)/python -m tidemill.testing.simulation --seeds 5000 $(ARGS)
 
 bench: $(VENV)/installed-dev ## Run the benchmarks: one JSON object a line.
 	@$(BIN)/python -m benchmarks $(ARGS)

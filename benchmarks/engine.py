@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import time
+from pathlib import Path
 
 from benchmarks.bench import FOLDER, stages, wait_for_runs
 from benchmarks.floor import bare_commits, chains, recording, replay
@@ -15,7 +17,7 @@ from tidemill.service.garbage import collect_rarely
 from tidemill.settings import Settings
 from tidemill.storage.contract import Append
 
-__all__ = ["w1", "w2", "w3"]
+__all__ = ["w1", "w2", "w2_mapped", "w3"]
 
 
 async def _run_many(dag: str, runs: int, tasks: int, settings: Settings, bench: str) -> None:
@@ -65,6 +67,33 @@ async def w2() -> None:
     await _run_many("fan10000", 1, 10_001, Settings(max_running_tasks=1024), "W2")
 
 
+async def w2_mapped() -> None:
+    """One run that maps a task over 10,000 and over 100,000 items: what an item costs must not grow."""
+    seconds: dict[int, float] = {}
+    memory: dict[int, int] = {}
+    for size in (10_000, 100_000):
+        before = _resident_bytes()
+        async with stages(Settings(max_running_tasks=1024, max_result_bytes=1 << 24)) as (store, _, _):
+            collect_rarely()
+            begun = time.perf_counter()
+            asked = dag_requested(dag="mapped", parameters={"size": size}, id=str(size), by="bench")
+            await store.log.append(Append(events=[asked]))
+            await wait_for_runs(store, 2)
+            seconds[size] = time.perf_counter() - begun
+            memory[size] = _resident_bytes() - before
+    per_item = {size: spent / size for size, spent in seconds.items()}
+    report(
+        "W2.mapped",
+        100_000 / seconds[100_000],
+        "task completions/s",
+        10_000 / seconds[10_000],
+        floor_is="the same with 10,000 items",
+        items=100_000,
+        growth_per_item=round(per_item[100_000] / per_item[10_000], 2),
+        memory_mib=round(memory[100_000] / (1 << 20), 1),
+    )
+
+
 async def w3() -> None:
     """From handing an event to the log to its first task's first line, nothing else going on."""
     async with stages(Settings()) as (store, project, folder):
@@ -89,6 +118,10 @@ async def w3() -> None:
             events=len(seconds),
             floor_is="3 bare commits",
         )
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _p50(values: list[float]) -> float:

@@ -23,6 +23,7 @@ from tidemill.clock import SystemClock
 from tidemill.errors import REJECTION_STATUS
 from tidemill.events import lifecycle, limits
 from tidemill.project import admission_form, trigger_file
+from tidemill.project.remarks import RULES
 from tidemill.runs import state
 from tidemill.settings import Settings
 from tidemill.sinks import schedule as delivery
@@ -47,6 +48,11 @@ API_CODES: dict[str, tuple[str, str]] = {
     "invalid_filters": ("422", "`filters` of the stream are no CloudEvents Subscriptions filters"),
     "invalid_replay": ("422", "a replay names triggers that do not exist; `problems` says which"),
     "state_conflict": ("409", "the run's state does not allow it, or the request gave no run"),
+    "invalid_form": ("422", "what was filled in does not fit the approval's form; `problems` says where"),
+    "not_assigned": ("403", "who decides is none of the approval's assignees"),
+    "callback_used": ("409", "the person of the callback URL has decided already"),
+    "callback_expired": ("410", "the callback URL has expired"),
+    "approval_ended": ("410", "the approval of the callback URL is decided, timed out or cancelled"),
     "not_ready": ("503", "the service is starting or stopping"),
     "request_failed": ("other", "the HTTP library refused the request"),
     "internal_error": ("500", "a mistake of ours; the log has it as `request.failed`"),
@@ -148,7 +154,7 @@ EVENT_TYPES: dict[str, tuple[bool, str]] = {
     ),
     lifecycle.Type.RUN_QUEUED: (False, "reserved"),
     lifecycle.Type.RUN_STARTED: (False, "reserved"),
-    lifecycle.Type.RUN_WAITING: (False, "reserved"),
+    lifecycle.Type.RUN_WAITING: (True, "everything left of a run waits; `data.waits` says for what"),
     lifecycle.Type.TASK_STARTED: (False, "reserved"),
     lifecycle.Type.TASK_SUCCEEDED: (False, "reserved"),
     lifecycle.Type.TASK_FAILED: (False, "reserved"),
@@ -170,7 +176,7 @@ EVENT_TYPES: dict[str, tuple[bool, str]] = {
 RUN_STATES: dict[state.RunPhase, str] = {
     state.RunPhase.QUEUED: "routed and on disk; waits for `max_active_runs` and `max_live_runs`",
     state.RunPhase.RUNNING: "begun; its tasks start as soon as they can",
-    state.RunPhase.WAITING: "reserved for runs that wait for an event; no run gets there today",
+    state.RunPhase.WAITING: "everything that is left waits for a time, an event or people; nothing of it is in memory",
     state.RunPhase.SUCCEEDED: "every task succeeded",
     state.RunPhase.FAILED: "a task failed for good, or the run could not go on (`data.error.reason`)",
     state.RunPhase.CANCELLED: "somebody cancelled it, and no task failed",
@@ -181,7 +187,7 @@ TASK_STATES: dict[state.TaskState, str] = {
     state.TaskState.READY: "may start; waits for a slot",
     state.TaskState.RUNNING: "an attempt was begun",
     state.TaskState.RETRYING: "the last attempt failed; the next one is due later",
-    state.TaskState.WAITING: "reserved for tasks that wait for an event",
+    state.TaskState.WAITING: "waits for a time, an event or people; a mapped task: for its task runs",
     state.TaskState.SUCCEEDED: "returned; its result is recorded and it is never called again",
     state.TaskState.FAILED: "the last attempt failed and there is no further one",
     state.TaskState.CANCELLED: "the run was cancelled first",
@@ -330,6 +336,11 @@ def dead_letters() -> str:
     return _table(("code", "stage", "meaning"), rows)
 
 
+def validation_rules() -> str:
+    rows = [(f"`{rule}`", text.severity.value, text.summary) for rule, text in RULES.items()]
+    return _table(("rule", "severity", "what is wrong"), rows)
+
+
 def event_types() -> str:
     rows = [
         (f"`{name}`", "yes" if given else "no", meaning) for name, (given, meaning) in EVENT_TYPES.items()
@@ -424,6 +435,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "routes": routes,
     "trigger-fields": trigger_fields,
+    "validation-rules": validation_rules,
 }
 
 

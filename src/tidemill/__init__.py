@@ -1,11 +1,13 @@
 """Tidemill: durable, event-driven DAG runs. Public names only; nothing is defined here."""
 
 from tidemill.dag.context import Context
-from tidemill.dag.decorators import dag, task
+from tidemill.dag.decorators import branch, dag, short_circuit, task
+from tidemill.dag.edges import chain, completion_of, failure_of, spawned, switch, when
 from tidemill.dag.on import trigger
 from tidemill.dag.policy import Cache, TriggerRule, WeightRule
 from tidemill.dag.retry import Retry
-from tidemill.errors import DoNotRetry, RetryAfter
+from tidemill.dag.waits import approval, sleep, wait_for_event, wait_until
+from tidemill.errors import DoNotRetry, RetryAfter, Skip
 from tidemill.events.event import Event
 
 __all__ = [
@@ -15,9 +17,22 @@ __all__ = [
     "Event",
     "Retry",
     "RetryAfter",
+    "Skip",
     "TriggerRule",
     "WeightRule",
+    "approval",
+    "branch",
+    "chain",
+    "completion_of",
     "dag",
+    "failure_of",
+    "short_circuit",
+    "sleep",
+    "spawned",
+    "switch",
     "task",
     "trigger",
+    "wait_for_event",
+    "wait_until",
+    "when",
 ]

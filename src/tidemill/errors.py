@@ -7,17 +7,20 @@ and carries no trailing full stop. Facts are attributes, so that callers decide 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 __all__ = [
     "REJECTION_STATUS",
+    "CpuTimeExceeded",
     "CursorMoved",
     "DefinitionError",
     "DiskFull",
     "DoNotRetry",
     "EventRejected",
+    "HeartbeatLost",
     "InvalidTransition",
+    "MemoryExceeded",
     "NotFound",
     "Overloaded",
     "Problem",
@@ -28,6 +31,7 @@ __all__ = [
     "ShardLost",
     "SinkRefused",
     "SinkUnavailable",
+    "Skip",
     "StateConflict",
     "StorageError",
     "StoreUnavailable",
@@ -35,6 +39,7 @@ __all__ = [
     "TaskFailed",
     "TaskTimedOut",
     "TidemillError",
+    "WorkerLost",
     "problem_document",
 ]
 
@@ -58,6 +63,8 @@ class Problem:
     message: str
     #: Column, from 1; 0 when unknown.
     column: int = 0
+    #: Id of the rule that it breaks (`tidemill validate` names it); empty for the file's general one.
+    rule: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         place = self.file if not self.line else f"{self.file}:{self.line}"
@@ -218,6 +225,22 @@ class TaskTimedOut(TaskError):
     """The attempt ran longer than its `timeout`."""
 
 
+class HeartbeatLost(TaskError):
+    """The attempt was silent for longer than its `heartbeat`, and was stopped."""
+
+
+class MemoryExceeded(TaskError, MemoryError):
+    """The attempt needed more memory than its process may have; give `memory=` or `process_memory`."""
+
+
+class CpuTimeExceeded(TaskError):
+    """The attempt used more processor time than its process may have (`process_cpu_seconds`)."""
+
+
+class WorkerLost(TaskError):
+    """The process that made the attempt died under it: by a signal, or by ending itself."""
+
+
 # ── signals that a user's task raises ─────────────────────────────────────────────────────────────────────
 
 
@@ -232,6 +255,10 @@ class RetryAfter(Exception):
 
 class DoNotRetry(Exception):
     """Raised by a task: this attempt failed and no further attempt can help."""
+
+
+class Skip(Exception):
+    """Raised by a task: there is nothing to do; it is skipped, and so is what follows by its trigger rule."""
 
 
 # ── the surroundings: retryable ───────────────────────────────────────────────────────────────────────────

@@ -6,6 +6,8 @@ file are refused.
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +18,7 @@ from pydantic import Field, SecretStr
 
 from tidemill.errors import SettingsError
 
-__all__ = ["KafkaCluster", "SecretPlace", "Settings", "load"]
+__all__ = ["KafkaCluster", "PoolSettings", "SecretPlace", "Settings", "load"]
 
 
 class SecretPlace(pydantic.BaseModel):
@@ -66,6 +68,26 @@ class KafkaCluster(pydantic.BaseModel):
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ValueError("ssl_keyfile needs ssl_certfile")
         return self
+
+
+class PoolSettings(pydantic.BaseModel):
+    """One pool; a number alone is its slots."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    #: Slots that its attempts may take at once; 0 pauses it.
+    slots: int | None = Field(None, ge=0, le=1_000_000)
+    #: Its part of an executor that several pools contend for, against 1 of the others.
+    weight: float = Field(1.0, gt=0, le=1_000_000)
+    #: Among whom it is shared while it is contended: DAGs, DAGs and the admission keys of their runs, or nobody.
+    sharing: Literal["dag", "key", "none"] = "dag"
+    #: Waiting tasks at which further runs of DAGs that use it are held back.
+    max_queued: int = Field(10_000, ge=1)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _is_number(cls, value: Any) -> Any:
+        return {"slots": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class Settings(pydantic_settings.BaseSettings):
@@ -152,7 +174,55 @@ class Settings(pydantic_settings.BaseSettings):
         4096, ge=1, description="Runs that are started and not ended at once in this process."
     )
     thread_workers: int = Field(32, ge=1, description="Threads for plain (not coroutine) task functions.")
+    process_workers: int | None = Field(
+        None,
+        ge=1,
+        description='Most worker processes for tasks with executor="process"; as many as processors without it.',
+    )
+    process_idle_seconds: float = Field(
+        60.0, gt=0, description="Time after which an idle worker process is ended, in seconds."
+    )
+    process_memory: int = Field(
+        2 << 30,
+        ge=0,
+        description="Memory that an attempt in a worker process may take where its task has no memory=, in bytes; "
+        "0 for no limit.",
+    )
+    process_cpu_seconds: float = Field(
+        3600.0,
+        ge=0,
+        description="Processor time that an attempt in a worker process may take, in seconds; 0 for no limit.",
+    )
+    process_environment: str = Field(
+        "PATH,HOME,USER,LOGNAME,LANG,LC_*,TZ,TMPDIR,SSL_CERT_FILE,SSL_CERT_DIR",
+        description="Environment variables that tasks in worker processes see, comma-separated, * for anything; "
+        "never TIDEMILL_*.",
+    )
     max_tasks_per_dag: int = Field(1000, ge=1, description="Most tasks one DAG may have.")
+    pools: dict[str, PoolSettings] = Field(
+        {},
+        description="Pools by name, each the number of its slots, or a table: slots, weight, sharing, max_queued. "
+        "The one called default has no slots of its own.",
+    )
+    resources: dict[str, float | str] = Field(
+        {},
+        description="What this machine has for tasks, by name: cpu, memory and storage (bytes or a text such as "
+        '"16GiB"), gpu (devices), and names of your own. Without them cpu, memory and free disk are what is there at '
+        "the start, and nothing else is.",
+    )
+    priority_aging_seconds: float = Field(
+        300.0,
+        gt=0,
+        description="Time of waiting that is worth one point of a task's priority, in seconds.",
+    )
+    max_overtakings: int = Field(
+        64,
+        ge=1,
+        description="Tasks that may start before one that waits for more than is free, until room is kept for it.",
+    )
+    max_map_length: int = Field(
+        200_000, ge=1, description="Most task runs one mapped task may have in one run; with more it fails."
+    )
     max_result_bytes: int = Field(1 << 20, ge=1, description="Largest result of one task, as JSON, in bytes.")
     max_hops: int = Field(16, ge=1, description="Longest chain of runs starting runs before it is stopped.")
     max_held_events: int = Field(
@@ -251,13 +321,20 @@ class Settings(pydantic_settings.BaseSettings):
     )
     claim_check_url: str | None = Field(
         None,
-        description="Where large results of tasks on a cluster and large data of events are kept (fsspec URL such as "
+        description="Where large results of tasks and large data of events are kept (fsspec URL such as "
         "file:///mnt/results or s3://bucket/results), reachable from all nodes and workers.",
     )
     claim_check_bytes: int = Field(
         64 << 10,
         ge=1,
-        description="Size above which a result goes to claim_check_url, as JSON, in bytes.",
+        description="Size above which a result made on a cluster or in a worker process goes to claim_check_url, as "
+        "JSON, in bytes.",
+    )
+    claim_result_bytes: int = Field(
+        256 << 10,
+        ge=1,
+        description="Size above which the result of a task that runs in this process goes to claim_check_url, where "
+        "that is set, in bytes.",
     )
     dataref_bytes: int | None = Field(
         None,
@@ -299,10 +376,30 @@ class Settings(pydantic_settings.BaseSettings):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _check_pools(self) -> Settings:
+        for name, pool in self.pools.items():
+            if name == "default" and pool.slots is not None:
+                raise ValueError("pools.default: it has no slots of its own; give tasks a pool that has")
+            if name != "default" and pool.slots is None:
+                raise ValueError(f"pools.{name}: slots is missing")
+            if not re.fullmatch(r"[A-Za-z0-9_.-]{1,250}", name):
+                raise ValueError(
+                    f"pools: a name has 1 to 250 characters out of A-Z a-z 0-9 _ . -, not {name!r}"
+                )
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _check_claims(self) -> Settings:
         if self.dataref_bytes is not None and self.claim_check_url is None:
             raise ValueError("dataref_bytes needs claim_check_url")
         return self
+
+    @property
+    def process_limit(self) -> int:
+        """Most worker processes."""
+        if self.process_workers is not None:
+            return self.process_workers
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def kafka_cluster(self, name: str) -> KafkaCluster | None:
         """The cluster of that name, its brokers filled in; None where there is none."""

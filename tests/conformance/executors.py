@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
 import textwrap
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,7 +33,14 @@ from tidemill.runs.attempts import Attempt, Executor, Outcome, OutcomeKind
 from tidemill.runs.state import RunState
 from tidemill.storage.contract import NewRun
 
-__all__ = ["ClusterConformance", "ExecutorAdapter", "ExecutorConformance", "Scene", "is_broken_in_ray"]
+__all__ = [
+    "ClusterConformance",
+    "ExecutorAdapter",
+    "ExecutorConformance",
+    "Scene",
+    "WorkerConformance",
+    "is_broken_in_ray",
+]
 
 #: Longest wait for anything, in seconds; only failing tests wait so long.
 PATIENCE = 60.0
@@ -452,13 +460,34 @@ class ExecutorConformance:
             assert scene.reported == []
 
 
-class ClusterConformance(ExecutorConformance):
-    """What is promised by executors that call tasks elsewhere."""
+class WorkerConformance(ExecutorConformance):
+    """What is promised by executors that call tasks in other processes."""
 
     async def test_task_is_called_in_another_process(self, scene: Scene) -> None:
         import os
 
         assert await scene.result("return os.getpid()") != os.getpid()
+
+    async def test_task_run_of_a_map_has_its_own_arguments_and_name(self, scene: Scene) -> None:
+        dag = scene.dag("return [n, c.task_id, c.idempotency_key]", takes="n, c: Context", gives="n=0")
+        attempt = scene.attempt(dag)
+        assert attempt.inputs is not None
+        inputs = replace(attempt.inputs, item={"n": {"k": [1]}})
+        one = replace(attempt, inputs=inputs, index=7, task_id="work[3]")
+
+        outcome = await scene.outcome(one)
+
+        assert outcome.index == 7
+        assert orjson.loads(outcome.result) == [{"k": [1]}, "work[3]", "run-1/work[3]"]
+
+    async def test_argument_of_a_map_that_is_not_json_is_refused(self, scene: Scene) -> None:
+        attempt = scene.attempt(scene.dag("return 1", takes="n", gives="0"))
+        assert attempt.inputs is not None
+        inputs = replace(attempt.inputs, item={"n": dt.date(2026, 1, 2)})
+
+        outcome = await scene.outcome(replace(attempt, inputs=inputs))
+
+        assert (outcome.error_type, outcome.permanent) == ("NotSendable", True)
 
     async def test_killed_worker_is_a_failure_that_may_be_tried_again(self, scene: Scene) -> None:
         outcome = await scene.failure("os.kill(os.getpid(), signal.SIGKILL)")
@@ -485,22 +514,6 @@ class ClusterConformance(ExecutorConformance):
         outcomes = await scene.outcomes(count)
 
         assert {(one.kind, one.error_type) for one in outcomes} == {(OutcomeKind.SUCCEEDED, "")}
-
-    async def test_request_that_no_machine_can_satisfy_is_refused_with_the_numbers(
-        self, scene: Scene
-    ) -> None:
-        outcome = await scene.failure("return 1", options="cpu=1000, gpu=8")
-
-        assert outcome.error_type == "Unschedulable"
-        assert outcome.permanent
-        assert "asks for 1000 cpu, 8 gpu" in outcome.message
-        assert "has 2 cpu" in outcome.message
-
-    async def test_unknown_resource_is_refused(self, scene: Scene) -> None:
-        outcome = await scene.failure("return 1", options="resources={'unheard': 2}")
-
-        assert outcome.error_type == "Unschedulable"
-        assert "2 unheard" in outcome.message
 
     async def test_request_within_a_machine_is_run(self, scene: Scene) -> None:
         assert await scene.result("return 1", options="cpu=2, memory='64MiB'") == 1
@@ -595,3 +608,23 @@ class ClusterConformance(ExecutorConformance):
         assert orjson.loads(made.result)["$claim"].startswith(url + "/run-1/")
         assert read.result == b"5000"
         await executor.close()
+
+
+class ClusterConformance(WorkerConformance):
+    """What is promised by executors that call tasks on other machines."""
+
+    async def test_request_that_no_machine_can_satisfy_is_refused_with_the_numbers(
+        self, scene: Scene
+    ) -> None:
+        outcome = await scene.failure("return 1", options="cpu=1000, gpu=8")
+
+        assert outcome.error_type == "Unschedulable"
+        assert outcome.permanent
+        assert "asks for 1000 cpu, 8 gpu" in outcome.message
+        assert "has 2 cpu" in outcome.message
+
+    async def test_unknown_resource_is_refused(self, scene: Scene) -> None:
+        outcome = await scene.failure("return 1", options="resources={'unheard': 2}")
+
+        assert outcome.error_type == "Unschedulable"
+        assert "2 unheard" in outcome.message

@@ -14,9 +14,11 @@ from tests.conformance.executors import (
     ExecutorAdapter,
     ExecutorConformance,
     Scene,
+    WorkerConformance,
 )
 
 from tidemill.executors.loop import LoopExecutor
+from tidemill.executors.process.executor import ProcessExecutor
 from tidemill.executors.remote.dask import DaskExecutor
 from tidemill.executors.remote.ray import RayExecutor
 from tidemill.executors.remote.request import Limits
@@ -57,6 +59,27 @@ class TestThread(ExecutorConformance):
     @pytest.fixture
     async def adapter(self) -> ExecutorAdapter:
         return ThreadAdapter()
+
+
+class ProcessAdapter:
+    """Worker processes of this machine."""
+
+    name, options, kills, slots = "process", "", True, 2
+
+    def __init__(self, *, is_coroutine: bool = False) -> None:
+        self.is_coroutine = is_coroutine
+
+    async def build(self, limits: Limits, **settings: Any) -> Executor:
+        settings.setdefault("workers", 2)
+        return ProcessExecutor(limits=limits, environment={"PATH": "/usr/bin:/bin"}, **settings)
+
+
+class TestProcess(WorkerConformance):
+    """The executor of functions that need a process of their own."""
+
+    @pytest.fixture(params=[False, True], ids=["plain", "coroutine"])
+    async def adapter(self, request: pytest.FixtureRequest) -> ExecutorAdapter:
+        return ProcessAdapter(is_coroutine=request.param)
 
 
 class RayAdapter:

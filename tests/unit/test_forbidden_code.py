@@ -13,6 +13,8 @@ import tidemill
 PACKAGE = Path(tidemill.__file__).parent
 #: (file, call) that run the project owner's own Python files, which is what they are for.
 OWNERS_CODE = {
+    ("dag/annotations.py", "eval"),
+    ("project/kept_modules.py", "compile"),
     ("dag/context.py", "eval"),
     ("project/workflows.py", "compile"),
     ("project/workflows.py", "exec"),

@@ -37,6 +37,21 @@ def fan10000():
     return join([noop() for _ in range(10_000)])
 
 
+@task
+async def numbers(size: int) -> list[int]:
+    return list(range(size))
+
+
+@task
+async def same(number: int) -> int:
+    return number
+
+
+@dag(dag_id="mapped", max_active_runs=100)
+def mapped(size: int):
+    return join(same.map(numbers(size)))
+
+
 @dag(dag_id="first", max_active_runs=1_000_000)
 def first():
     note()

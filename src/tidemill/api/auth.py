@@ -1,6 +1,7 @@
 """Who may do what: one layer in front of every route, by exact path, default deny. Rules:
 
-1. With tokens configured, every request but the two health checks carries `Authorization: Bearer TOKEN`.
+1. With tokens configured, every request but the two health checks, and those by a signed callback URL of an approval,
+   carries `Authorization: Bearer TOKEN`.
 2. The API token opens everything; the ingest token opens event intake and nothing else.
 3. With no token configured everything is open, which is allowed on loopback only (`check_exposure`); then
    pages of other origins are kept out, because a browser on this machine can reach loopback for them.
@@ -29,6 +30,8 @@ __all__ = ["Guard", "Refusal", "Surface", "check_exposure", "is_handshake", "sur
 #: Host header values remembered as local.
 _MAX_KNOWN_HOSTS = 64
 _PUBLIC = frozenset({"/health/live", "/health/ready"})
+#: What follows is signed, and is the credential (`approvals`).
+_CALLBACKS = "/callbacks/approvals/"
 _CHALLENGE = ((b"www-authenticate", b'Bearer realm="tidemill"'),)
 _INVALID_TOKEN = ((b"www-authenticate", b'Bearer realm="tidemill", error="invalid_token"'),)
 
@@ -65,7 +68,9 @@ def surface(path: str) -> Surface:
         return Surface.EVENTS
     if path.startswith("/webhooks/"):
         return Surface.WEBHOOKS
-    return Surface.PUBLIC if path in _PUBLIC else Surface.API
+    if path in _PUBLIC or path.startswith(_CALLBACKS):
+        return Surface.PUBLIC
+    return Surface.API
 
 
 def is_handshake(method: str, headers: Sequence[tuple[bytes, bytes]], settings: Settings) -> bool:

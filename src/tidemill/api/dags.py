@@ -16,6 +16,7 @@ from tidemill.api.bodies import read_body, schema_of
 from tidemill.api.parts import GivenParts
 from tidemill.api.run_bodies import RunBody
 from tidemill.dag.definition import Dag, Schedule, TaskNode
+from tidemill.dag.picture.drawing import kind_of, note_of
 from tidemill.errors import NotFound
 from tidemill.project.model import Project
 
@@ -74,13 +75,17 @@ class TaskNodeBody(BaseModel):
     """One task of the DAG."""
 
     id: str
+    kind: str = Field(description="task, branch, short_circuit, map, wait, teardown or callback.")
+    rule: str = Field(description="What its upstream must have come to before it starts.")
+    executor: str
+    note: str = Field(description="What is not plain about it, in words.")
     upstream: list[str]
     retry: RetryBody
     timeout_seconds: float | None
 
 
 class EdgeBody(BaseModel):
-    """`downstream` starts after `upstream` succeeded."""
+    """`downstream` waits for `upstream`; `graph` says what of it counts."""
 
     upstream: str
     downstream: str
@@ -195,6 +200,10 @@ def _task(node: TaskNode, names: list[str]) -> TaskNodeBody:
     retry = node.retry
     return TaskNodeBody(
         id=node.task_id,
+        kind=kind_of(node),
+        rule=node.rule.value,
+        executor=node.executor,
+        note=note_of(node),
         upstream=[names[above] for above in node.upstream],
         retry=RetryBody(
             max_attempts=retry.max_attempts,

@@ -20,10 +20,10 @@ from tidemill.ids import new_id, run_id
 from tidemill.runs.state import RunPhase
 from tidemill.storage.contract import Append, Disposition, DispositionKind, RunSummary
 
-__all__ = ["retry", "start"]
+__all__ = ["RETRY", "answer", "append", "check", "retry", "start"]
 
 #: Trigger names of runs asked for by hand, as routing gives them.
-_MANUAL, _RETRY = "manual", "retry"
+MANUAL, RETRY = "manual", "retry"
 #: How long an answer waits for the run to be routed, in seconds.
 _WAIT_SECONDS = 5.0
 _POLL_SECONDS = 0.02
@@ -38,7 +38,7 @@ async def start(parts: Parts, dag: Dag, *, parameters: dict[str, Any], key: str 
     every parameter that is wrong, `EventRejected` (`id_reused`), `StateConflict`, `Overloaded` and
     `StorageError`.
     """
-    checked = _check(dag, parameters)
+    checked = check(dag, parameters)
     # With a key the event carries no time: asking again must be the same event, not an id with other content.
     event = lifecycle.dag_requested(
         dag=dag.dag_id,
@@ -47,8 +47,8 @@ async def start(parts: Parts, dag: Dag, *, parameters: dict[str, Any], key: str 
         by="api",
         at_us=None if key else parts.clock.now_us(),
     )
-    logged = await _append(parts, event)
-    return await _answer(parts, logged, trigger=_MANUAL, dag=dag, parameters=checked)
+    logged = await append(parts, event)
+    return await answer(parts, logged, trigger=MANUAL, dag=dag, parameters=checked)
 
 
 async def retry(parts: Parts, run: RunSummary) -> RunBody:
@@ -63,7 +63,7 @@ async def retry(parts: Parts, run: RunSummary) -> RunBody:
     parameters = orjson.loads(run.parameters)
     source = lifecycle.dag_source(run.dag)
     for number in range(1, _MAX_RETRIES):
-        key = f"{run.run_id}/{_RETRY}/{number}"
+        key = f"{run.run_id}/{RETRY}/{number}"
         logged = await parts.store.log.find(source, key)
         if logged is not None and await _failed(parts, logged):
             continue
@@ -71,13 +71,13 @@ async def retry(parts: Parts, run: RunSummary) -> RunBody:
             event = lifecycle.retry_requested(
                 dag=run.dag, run_id=run.run_id, parameters=parameters, id=key, by="api"
             )
-            logged = await _append(parts, event)
-        return await _answer(parts, logged, trigger=_RETRY, dag=dag, parameters=parameters)
+            logged = await append(parts, event)
+        return await answer(parts, logged, trigger=RETRY, dag=dag, parameters=parameters)
     raise StateConflict(f"the run was retried {_MAX_RETRIES} times")
 
 
-def _check(dag: Dag, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The parameters as the run will have them."""
+def check(dag: Dag, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters as the run will have them; raises `Invalid` with every one that is wrong."""
     try:
         checked: dict[str, Any] = dag.parameters.validate(parameters)
     except ParameterError as error:
@@ -86,7 +86,8 @@ def _check(dag: Dag, parameters: dict[str, Any]) -> dict[str, Any]:
     return checked
 
 
-async def _append(parts: Parts, event: Event) -> LoggedEvent:
+async def append(parts: Parts, event: Event) -> LoggedEvent:
+    """The request, on disk; raises `Overloaded`, `EventRejected` (`id_reused`) and `StorageError`."""
     log = parts.store.log
     retry_after = log.overload()
     if retry_after is not None:
@@ -100,14 +101,14 @@ async def _append(parts: Parts, event: Event) -> LoggedEvent:
 
 async def _failed(parts: Parts, logged: LoggedEvent) -> bool:
     """Whether an earlier request came to nothing: its run ended without success, or there is none."""
-    found = await _disposition(parts, logged.position, _RETRY)
+    found = await _disposition(parts, logged.position, RETRY)
     if found is None or found.run_id is None:
         return found is not None
     run = await parts.store.runs.get(found.run_id)
     return run is not None and run.state in (RunPhase.FAILED, RunPhase.CANCELLED)
 
 
-async def _answer(
+async def answer(
     parts: Parts, logged: LoggedEvent, *, trigger: str, dag: Dag, parameters: dict[str, Any]
 ) -> RunBody:
     """The run that routing made of the request, or the run as it will be where routing is slow or not running."""

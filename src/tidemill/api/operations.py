@@ -55,6 +55,8 @@ async def show_metrics(parts: GivenParts) -> Response:
         *metrics.event_families(parts.statuses()),
         *metrics.fleet_families(len(shards.owned), parts.store.refused_records),
         *metrics.shard_families(await runs.open_counts(shards.owned) if shards.shared else {}),
+        *(() if parts.pools is None else metrics.pool_families(parts.pools.views(), parts.pools.resources())),
         *metrics.store_families(parts.store.log.head, await runs.counts()),
+        *metrics.wait_families(await parts.store.waits.counts(shards.filter)),
     ]
     return Response(parts.metrics.render(families), media_type=metrics.CONTENT_TYPE)

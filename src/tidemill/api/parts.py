@@ -24,6 +24,7 @@ __all__ = [
     "Message",
     "Parts",
     "Pauses",
+    "PoolLimits",
     "Receive",
     "Reloads",
     "Scope",
@@ -50,6 +51,18 @@ class TriggerPauses(Pauses, Protocol):
     """Pauses triggers and lets them go on; durable on return."""
 
     def paused_at(self, name: str) -> str | None: ...
+
+
+class PoolLimits(Protocol):
+    """Shows pools and resources, and changes how many slots pools have; durable on return."""
+
+    def views(self) -> Sequence[Mapping[str, Any]]: ...
+
+    def resources(self) -> Sequence[Mapping[str, Any]]: ...
+
+    async def set(self, name: str, slots: int, *, by: str) -> None: ...
+
+    async def reset(self, name: str) -> None: ...
 
 
 class Reloads(Protocol):
@@ -84,6 +97,8 @@ class Parts:
     pauses: Pauses | None = None
     #: Pauses triggers; None where nobody can.
     trigger_pauses: TriggerPauses | None = None
+    #: Pools and resources; None where nobody knows them.
+    pools: PoolLimits | None = None
     #: Compares a source with the outside, as plain values; None where nobody can.
     reconcile: Callable[[str], Awaitable[Mapping[str, Any]]] | None = None
     #: Keeps the project up with its folders; None where no service runs.
@@ -93,6 +108,8 @@ class Parts:
     #: Reads the bytes of a source's dead letter again, as the source does today; raises `EventRejected`.
     decode_letter: Callable[[DeadLetter], Event] = lambda letter: json_format.decode(letter.body)
     metrics: Metrics = field(default_factory=Metrics)
+    #: One for each stream of a run's progress that is open.
+    followers: set[object] = field(default_factory=set)
     #: Set when the service drains: open streams end, so that the server can stop.
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 

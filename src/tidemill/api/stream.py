@@ -26,7 +26,7 @@ from tidemill.patterns.filters import compile_filters
 from tidemill.patterns.rule import PatternError
 from tidemill.storage.contract import EventLog
 
-__all__ = ["PING_SECONDS", "follow", "router"]
+__all__ = ["PING_SECONDS", "EventStream", "follow", "router"]
 
 #: Silence after which a comment keeps the connection alive, in seconds.
 PING_SECONDS = 15.0
@@ -63,7 +63,7 @@ async def stream(
     log = parts.store.log
     given = (position for position in (last_event_id, after, log.head) if position is not None)
     frames = follow(log, after=next(given), matches=_matcher(type, filters))
-    return _EventStream(frames, parts)
+    return EventStream(frames, parts)
 
 
 async def follow(
@@ -99,7 +99,7 @@ async def follow(
             waiting.cancel()
 
 
-class _EventStream(StreamingResponse):
+class EventStream(StreamingResponse):
     """An endless answer that ends when the client leaves or the service drains."""
 
     media_type = "text/event-stream"

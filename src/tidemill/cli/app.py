@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from tidemill.cli import (
+    approvals,
     audit,
+    cache,
     dags,
     dead_letters,
     events,
@@ -17,6 +19,7 @@ from tidemill.cli import (
     migrate,
     nodes,
     plan,
+    pools,
     reload,
     replays,
     runs,
@@ -57,6 +60,9 @@ app.add_typer(events.app, name="events")
 app.add_typer(triggers.app, name="triggers")
 app.add_typer(runs.app, name="runs")
 app.add_typer(dags.app, name="dags")
+app.add_typer(cache.app, name="cache")
+app.add_typer(pools.app, name="pools")
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(sources.app, name="sources")
 app.add_typer(subscriptions.app, name="subscriptions")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemill.cli import watch
+from tidemill.cli import analysis, dag_diff, dag_graph, watch
 from tidemill.cli.asking import To, asking
 from tidemill.cli.failures import CommandFailed, UsageFailed, failures_reported
 from tidemill.cli.options import Output, group
@@ -31,8 +31,10 @@ _COLUMNS = {
 _TASKS = {
     "id": lambda row: row["id"],
     "upstream": lambda row: ", ".join(row["upstream"]),
+    "executor": lambda row: row["executor"],
     "attempts": lambda row: row["retry"]["max_attempts"],
     "timeout": lambda row: "" if row["timeout_seconds"] is None else f"{row['timeout_seconds']:g} s",
+    "note": lambda row: row["note"],
 }
 
 
@@ -50,6 +52,12 @@ def show(dag: DagId, *, to: To) -> None:
     found = to.ask(lambda server: server.get("dags", dag))
     shown = found if to.output is Output.JSON else {**found, "schedule": _schedule(found["schedule"])}
     show_item(shown, to.output, tables={"tasks": _TASKS, "edges": fields("upstream", "downstream")})
+
+
+app.command("graph", short_help="Draw a DAG.")(dag_graph.graph)
+app.command("versions", short_help="List the kept versions of a DAG.")(dag_diff.versions)
+app.command("diff", short_help="Say what changed between two versions.")(dag_diff.diff)
+app.command("analyze", short_help="Say what decides how long a run takes.")(analysis.analyze_dag)
 
 
 @app.command("trigger")

@@ -26,7 +26,7 @@ def init(
         bool, typer.Option("--force", help="Write into a folder that is not empty; files that exist stay.")
     ] = False,
 ) -> None:
-    """Make a new project with a first DAG, its trigger and a test."""
+    """Make a new project with a first DAG, its trigger, tests, and a CI file."""
     from tidemill.project import publish
 
     with failures_reported():

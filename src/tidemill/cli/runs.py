@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemill.cli import watch
+from tidemill.cli import analysis, rerun, run_diff, run_migration, watch
 from tidemill.cli.asking import To, asking
 from tidemill.cli.options import (
     Before,
@@ -40,6 +40,9 @@ _TASKS = {
     "started": lambda row: when(row["started_at"]),
     "ended": lambda row: when(row["ended_at"]),
     "error": lambda row: _error(row["error"]),
+    "waits for": lambda row: _wait(row.get("wait")),
+    "because": lambda row: ", ".join(row.get("because") or ()),
+    "from": lambda row: _origin(row.get("reused")),
     "result": lambda row: row["result"],
 }
 
@@ -53,6 +56,12 @@ def list_runs(
     position: Annotated[
         int | None, typer.Option("--position", min=0, help="Only runs of the event at this position.")
     ] = None,
+    quarantined: Annotated[
+        bool,
+        typer.Option(
+            "--quarantined", help="Only runs that were failed for killing the process, and not run again yet."
+        ),
+    ] = False,
     before: Before = None,
     limit: Limit = 50,
     *,
@@ -64,6 +73,7 @@ def list_runs(
         "state": state,
         "trigger": trigger,
         "position": position,
+        "quarantined": quarantined or None,
         "before": before,
         "limit": limit,
     }
@@ -96,6 +106,11 @@ def watch_run(
     raise typer.Exit(0 if ended["state"] == "succeeded" else 1)
 
 
+app.command("diff", short_help="Compare two runs.")(run_diff.diff)
+app.command("migrate", short_help="Go on with another version.")(run_migration.migrate)
+app.command("analyze", short_help="Say what decides how long a run takes.")(analysis.analyze_run)
+
+
 @app.command("cancel")
 @asking
 def cancel(run_id: RunId, *, to: To) -> None:
@@ -110,9 +125,75 @@ def retry(run_id: RunId, *, to: To) -> None:
     _request(to, run_id, "retry")
 
 
+@app.command("mark", short_help="Let pass what depends on a run.")
+@asking
+def mark_run(
+    run_id: RunId,
+    tasks: Annotated[
+        list[str] | None, typer.Option("--task", help="Only this task; may be given again. All without it.")
+    ] = None,
+    *,
+    to: To,
+) -> None:
+    """Let the next run go on where its tasks depend on an ended run's (`depends_on_past`)."""
+    marked = to.ask(lambda server: server.post("runs", run_id, "mark", body={"tasks": tasks or []}))
+    show_item(marked, to.output)
+
+
+@app.command("rerun", short_help="Make an ended run again, whole or in part.")
+@asking
+def rerun_run(
+    run_id: RunId,
+    from_tasks: rerun.FromOption = None,
+    only: rerun.OnlyOption = None,
+    failed: rerun.FailedOption = False,
+    with_downstream: rerun.WithDownstreamOption = False,
+    parameters: rerun.SetOption = None,
+    edits: rerun.EditOption = None,
+    on_version: rerun.VersionOption = "recorded",
+    request_id: rerun.RequestIdOption = None,
+    *,
+    to: To,
+) -> None:
+    """Start a new run that makes an ended one again: all of it, or what is named; the rest is carried over."""
+    run, is_offline = rerun.ask_again(
+        to,
+        run_id,
+        from_tasks=from_tasks,
+        only=only,
+        failed=failed,
+        with_downstream=with_downstream,
+        parameters=parameters,
+        edits=edits,
+        on_version=on_version,
+        request_id=request_id,
+    )
+    show_run(run, to.output)
+    if is_offline:
+        note("no server runs for this project: the rerun is on disk and carried out when one starts")
+
+
+def _wait(wait: Mapping[str, Any] | None) -> str:
+    """What a task waits for, in one line."""
+    if wait is None:
+        return ""
+    told = str(wait["kind"])
+    match wait["kind"]:
+        case "event":
+            values = ", ".join(f"{path}={value}" for path, value in (wait["match"] or {}).items())
+            told = f"event {wait['pattern']}" + (f" with {values}" if values else "")
+        case "approval":
+            told = f"approval {wait['approval']}" + (f" ({wait['title']})" if wait["title"] else "")
+    return told + (f" until {when(wait['due_at'])}" if wait["due_at"] else "")
+
+
 def show_run(run: Mapping[str, Any], output: Output) -> None:
     """Print a run, with its tasks where it has them."""
-    shown = run if output is Output.JSON else {**run, "event": _event(run["event"])}
+    shown = (
+        run
+        if output is Output.JSON
+        else {**run, "event": _event(run["event"]), **_progress(run), **_again(run)}
+    )
     show_item(shown, output, tables={"tasks": _TASKS} if "tasks" in run else None)
 
 
@@ -126,8 +207,32 @@ def _request(to: To, run_id: str, what: str) -> None:
         note(f"no server runs for this project: the {what} is on disk and carried out when one starts")
 
 
+def _progress(run: Mapping[str, Any]) -> dict[str, str]:
+    return {"progress": watch.told_progress(run["progress"])} if "progress" in run else {}
+
+
 def _event(event: Mapping[str, Any]) -> str:
     return f"{event['source']} {event['id']} (position {event['position']})"
+
+
+def _again(run: Mapping[str, Any]) -> dict[str, str]:
+    """The run that this one makes again, in one line."""
+    again = run.get("rerun_of")
+    if again is None:
+        return {}
+    what = [
+        f"{name} {', '.join(again[name])}" for name in ("from", "only", "edited", "parameters") if again[name]
+    ]
+    what += ["what failed"] if again["failed"] else []
+    what += ["with everything below"] if again["with_downstream"] else []
+    return {"rerun_of": f"{again['run']} ({'; '.join(what) or 'all of it'}), asked by {again['by']}"}
+
+
+def _origin(reused: Mapping[str, Any] | None) -> str:
+    if reused is None:
+        return ""
+    by = "" if reused["by"] is None else f" by {reused['by']}"
+    return f"{reused['how']}{by} from {reused['run']}"
 
 
 def _error(error: Mapping[str, Any] | None) -> str:

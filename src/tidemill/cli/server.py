@@ -46,6 +46,17 @@ class Server:
         """The JSON answer of a POST to `/api/v1/PATH`."""
         return await self._send("POST", _API + "/".join(quote(part, safe="") for part in path), json=body)
 
+    async def put(self, *path: str, body: object = None) -> Any:
+        """The JSON answer of a PUT to `/api/v1/PATH`."""
+        return await self._send("PUT", _API + "/".join(quote(part, safe="") for part in path), json=body)
+
+    async def delete(self, *path: str, **where: Any) -> Any:
+        """The JSON answer of a DELETE to `/api/v1/PATH`; conditions that are None are left out."""
+        given = {name: value for name, value in where.items() if value is not None}
+        return await self._send(
+            "DELETE", _API + "/".join(quote(part, safe="") for part in path), params=given
+        )
+
     async def patch(self, *path: str, content: bytes, **where: Any) -> Any:
         """The JSON answer of a JSON Patch (RFC 6902) to `/api/v1/PATH`."""
         return await self._send(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tidemill.cli.options import ProjectOption
 from tidemill.cli.terminal import clean, print_json
+
+if TYPE_CHECKING:
+    from tidemill.project.remarks import Remark
+    from tidemill.project.validation import Verdict
 
 __all__ = ["validate"]
 
@@ -19,69 +24,84 @@ class Form(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+    SARIF = "sarif"
+    GITHUB = "github"
 
 
 def validate(
     project: ProjectOption = Path(),
-    output: Annotated[Form, typer.Option("--output", "-o", help="How to print the verdict.")] = Form.TEXT,
+    output: Annotated[
+        Form, typer.Option("--output", "-o", "--format", help="How to print the verdict.")
+    ] = Form.TEXT,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
 ) -> None:
     """Check a project's definitions and settings: every problem with file and line; exit code 2 with any.
 
-    Importing workflows runs the module-level code of their files.
+    Importing workflows runs the module-level code of their files. `sarif` is SARIF 2.1.0, `github` prints annotations
+    of pull requests.
     """
-    verdict = _judge(project)
-    if output is Form.JSON:
-        print_json(verdict)
-    else:
-        _print_text(verdict)
-    if not verdict["valid"]:
+    from tidemill.engine.demands import check_demands
+    from tidemill.project.validation import judge
+
+    verdict = judge(project, check_demands)
+    is_valid = verdict.is_valid(strict=strict)
+    match output:
+        case Form.JSON:
+            print_json(_as_json(verdict, is_valid=is_valid))
+        case Form.SARIF:
+            from tidemill.cli.sarif import sarif
+
+            print_json(sarif(list(verdict.remarks), project))
+        case Form.GITHUB:
+            _print_annotations(verdict, project)
+        case Form.TEXT:
+            _print_text(verdict, is_valid=is_valid)
+    if not is_valid:
         raise typer.Exit(2)
 
 
-def _judge(root: Path) -> dict[str, Any]:
-    from tidemill.errors import DefinitionError, SettingsError
-    from tidemill.project.load import load
-    from tidemill.settings import Settings
-    from tidemill.settings import load as load_settings
+def _as_json(verdict: Verdict, *, is_valid: bool) -> dict[str, Any]:
+    from tidemill.project.remarks import Severity
 
-    problems: list[dict[str, Any]] = []
-    verdict: dict[str, Any] = {"valid": False, "problems": problems, "warnings": []}
-    try:
-        max_tasks = load_settings(root).max_tasks_per_dag
-    except SettingsError as error:
-        problems.append(_problem("tidemill.toml", str(error)))
-        max_tasks = Settings.model_fields["max_tasks_per_dag"].default
-    try:
-        project = load(root, max_tasks=max_tasks)
-    except DefinitionError as error:
-        problems += [_problem(one.file, one.message, one.line, one.column) for one in error.problems]
-    except SettingsError as error:
-        problems.append(_problem("", str(error)))
-    else:
-        verdict["warnings"] = list(project.warnings)
-        verdict["dags"] = sorted(project.dags)
-        verdict["triggers"] = [one.name for one in project.triggers]
-        verdict["sources"] = [one.name for one in project.sources]
-        verdict["subscriptions"] = [one.name for one in project.subscriptions]
-    verdict["valid"] = not problems
-    return verdict
+    return {
+        "valid": is_valid,
+        "problems": [_remark(one) for one in verdict.of(Severity.ERROR)],
+        "warnings": [str(one) for one in verdict.of(Severity.WARNING)],
+        "remarks": [{**_remark(one), "severity": one.severity.value} for one in verdict.remarks],
+        **verdict.names,
+    }
 
 
-def _problem(file: str, message: str, line: int = 0, column: int = 0) -> dict[str, Any]:
-    return {"file": file, "line": line, "column": column, "message": message}
+def _remark(remark: Remark) -> dict[str, Any]:
+    return {
+        "file": remark.file,
+        "line": remark.line,
+        "column": remark.column,
+        "message": remark.message,
+        "rule": remark.rule,
+    }
 
 
-def _print_text(verdict: dict[str, Any]) -> None:
-    for problem in verdict["problems"]:
-        places = [problem["file"], problem["line"], problem["column"]]
-        place = ":".join(str(part) for part in places if part)
-        typer.echo(clean(": ".join(filter(None, [place, problem["message"]]))))
-    for warning in verdict["warnings"]:
-        typer.echo(clean(f"warning: {warning}"))
-    if verdict["valid"]:
+def _print_annotations(verdict: Verdict, project: Path) -> None:
+    from tidemill.cli.github import annotation
+
+    prefix = Path() if project.is_absolute() else project
+    for remark in verdict.remarks:
+        typer.echo(clean(annotation(remark, prefix)))
+
+
+def _print_text(verdict: Verdict, *, is_valid: bool) -> None:
+    from tidemill.project.remarks import Severity
+
+    for remark in verdict.remarks:
+        severity = remark.severity
+        mark = "" if severity is Severity.ERROR else f"{severity.value}: "
+        typer.echo(clean(f"{mark}{remark} [{remark.rule}]"))
+    if is_valid:
         kinds = ("dags", "triggers", "sources", "subscriptions")
-        typer.echo("valid: " + ", ".join(_count(verdict[kind], kind) for kind in kinds))
+        typer.echo("valid: " + ", ".join(_count(verdict.names, kind) for kind in kinds))
 
 
-def _count(names: list[str], kind: str) -> str:
-    return f"{len(names)} {kind.removesuffix('s') if len(names) == 1 else kind}"
+def _count(names: Mapping[str, list[str]], kind: str) -> str:
+    known = names.get(kind, [])
+    return f"{len(known)} {kind.removesuffix('s') if len(known) == 1 else kind}"

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from tidemill.dag import graph
 from tidemill.dag.declaration import DagDefinition
 from tidemill.dag.definition import Schedule
+from tidemill.dag.edges import Origin
 from tidemill.dag.handles import Output
-from tidemill.dag.options import check_id
-from tidemill.dag.recording import Call, Recording
+from tidemill.dag.options import check_id, listed
+from tidemill.dag.recording import Call, Group, Recording
 from tidemill.dag.schedule import parse_schedule
 from tidemill.dag.task import Task
 
@@ -55,13 +56,16 @@ def join_dependencies(recording: Recording, complete: bool) -> None:
     by_id = {call.task_id: call for call in recording.calls}
     for call in recording.calls:
         for wanted in call.task.options.dependencies():
-            found = list(_find(wanted, recording, by_id))
+            found = list(_find(wanted, recording, by_id, group=call.group))
             if not found and complete:
                 name = wanted if isinstance(wanted, str) else getattr(wanted, "name", None) or repr(wanted)
                 recording.refuse(
                     f"task {call.task_id!r} depends on {name!r}, which is not in this DAG", call.line
                 )
             call.after.update(dict.fromkeys(found))
+            if isinstance(wanted, Origin):
+                call.edges.update(dict.fromkeys(found, wanted.edge))
+        _join_setups(call, recording, by_id, complete=complete)
         for other in [one for one in call.after if one.recording is not recording]:
             del call.after[other]
             recording.refuse(
@@ -69,15 +73,45 @@ def join_dependencies(recording: Recording, complete: bool) -> None:
             )
 
 
-def _find(wanted: object, recording: Recording, by_id: Mapping[str, Call]) -> Iterator[Call]:
+def _join_setups(call: Call, recording: Recording, by_id: Mapping[str, Call], *, complete: bool) -> None:
+    """Make a teardown wait for the tasks that it cleans up after."""
+    written = call.task.options.teardown
+    if written is None or written is False:
+        return
+    call.setups, call.decides = [], False
+    for setup in () if written is True else listed(written):
+        found = list(_find(setup, recording, by_id, group=call.group))
+        if not found and complete:
+            name = setup if isinstance(setup, str) else getattr(setup, "name", None) or repr(setup)
+            recording.refuse(
+                f"task {call.task_id!r} cleans up after {name!r}, which is not in this DAG", call.line
+            )
+        call.setups.extend(found)
+        call.after.update(dict.fromkeys(found))
+
+
+def _find(wanted: object, recording: Recording, by_id: Mapping[str, Call], *, group: Group) -> Iterator[Call]:
+    """What is meant inside `group`: names and tasks are looked for there first, then outside of it."""
     match wanted:
         case str():
-            if wanted in by_id:
-                yield by_id[wanted]
+            found = next((by_id[name] for name in _names(wanted, group) if name in by_id), None)
+            if found is not None:
+                yield found
         case Output():
             yield wanted.call
+        case Origin():
+            yield wanted.output.call
         case Task():
-            yield from (call for call in recording.calls if call.task.function is wanted.function)
+            calls = [call for call in recording.calls if call.task.function is wanted.function]
+            yield from [call for call in calls if call.group is group] or calls
+
+
+def _names(name: str, group: Group) -> Iterator[str]:
+    scope: Group | None = group
+    while scope is not None:
+        yield scope.prefix + name
+        scope = scope.outer
+    yield name
 
 
 def refuse_cycles(recording: Recording, upstream: Sequence[Sequence[int]]) -> None:
@@ -88,7 +122,7 @@ def refuse_cycles(recording: Recording, upstream: Sequence[Sequence[int]]) -> No
             return
         calls = [recording.calls[place] for place in cycle]
         path = " → ".join(call.task_id for call in calls)
-        recording.refuse(f"the tasks wait for each other: {path}", calls[0].line)
+        recording.refuse(f"the tasks wait for each other: {path}", calls[0].line, rule="cycle")
         gone = set(cycle)
         upstream = [
             [] if place in gone else [one for one in sources if one not in gone]

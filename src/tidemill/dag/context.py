@@ -41,6 +41,29 @@ class Context:
     scheduled_at: datetime | None = None
     interval_start: datetime | None = None
     interval_end: datetime | None = None
+    #: Whoever watches the attempt is told here; see `heartbeat`.
+    beat: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+
+    #: Whoever takes what the attempt asks for; see `spawn`.
+    spawner: Callable[[Any, Mapping[str, Any]], None] | None = field(default=None, repr=False, compare=False)
+
+    def spawn(self, task: Any, /, **arguments: Any) -> None:
+        """Ask for a task run of `task`, one of this task's `spawns=`, with these arguments.
+
+        It is recorded with the success of this attempt and starts after it; an attempt that fails asked for
+        nothing. Raises `TypeError` for another task, or arguments that do not fit it or are no JSON values.
+        """
+        if self.spawner is None:
+            raise TypeError("this task has no spawns=; list there what it may ask for")
+        self.spawner(task, arguments)
+
+    def heartbeat(self) -> None:
+        """Tell that the attempt is alive, where the task has a `heartbeat`; cheap, and can be called from any thread.
+
+        An attempt that is silent for longer than its `heartbeat` is stopped and has failed with `HeartbeatLost`.
+        """
+        if self.beat is not None:
+            self.beat()
 
 
 #: What an annotation that cannot be evaluated (imported for type checkers only) must look like to be ours.

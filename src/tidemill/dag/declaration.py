@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal
 
 from tidemill.dag import recording
 from tidemill.dag.options import DagOptions
@@ -32,7 +32,8 @@ def collect() -> Iterator[list[DagDefinition]]:
 class DagDefinition:
     """A function whose calls of tasks make a DAG; it runs once, at build.
 
-    Calling it, as is customary at the end of an Airflow file, does nothing and returns it.
+    Calling it inside another DAG makes its tasks tasks of that one (see `groups`). Anywhere else, as is
+    customary at the end of an Airflow file, it does nothing and returns it.
     """
 
     def __init__(
@@ -61,14 +62,31 @@ class DagDefinition:
         """The id of the DAG."""
         return self.options.dag_id
 
-    def __call__(self, *args: Any, **kwargs: Any) -> DagDefinition:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Inside another DAG: its tasks become tasks of that one; what its function returned. Else: nothing."""
+        return self._call(args, kwargs)
+
+    def group(
+        self,
+        *,
+        name: str | None = None,
+        on_failure: Literal["propagate", "isolate", "compensate"] = "propagate",
+    ) -> Callable[..., Any]:
+        """To be called inside another DAG in its place: under another name, with another answer to failure.
+
+        "propagate": it is the caller's failure. "isolate": it is not; what waits for its tasks follows trigger
+        rules. "compensate": as "propagate", and what its tasks did is undone (`compensate=` of tasks) as soon as
+        the group has failed.
+        """
+        return lambda *args, **kwargs: self._call(args, kwargs, name=name, policy=on_failure)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], **options: Any) -> Any:
         current = recording.current()
-        if current is not None:
-            current.refuse(
-                f"DAG {self.dag_id!r} is called inside another DAG; "
-                "start it with a trigger on the other one's completion event"
-            )
-        return self
+        if current is None:
+            return self
+        from tidemill.dag.groups import call_inside
+
+        return call_inside(self, current, args, kwargs, **options)
 
     def __repr__(self) -> str:
         return f"<DAG {self.dag_id}>"

@@ -9,12 +9,13 @@ from typing import Any, Literal, overload
 from typing_extensions import Unpack
 
 from tidemill.dag.declaration import DagDefinition
+from tidemill.dag.definition import NodeKind
 from tidemill.dag.on import On
 from tidemill.dag.options import DagOptions, TaskArguments, TaskOptions
 from tidemill.dag.retry import Retry
 from tidemill.dag.task import Task
 
-__all__ = ["dag", "task"]
+__all__ = ["branch", "dag", "short_circuit", "task"]
 
 
 @overload
@@ -44,13 +45,55 @@ def task(
     `heartbeat`, `depends_on_past`, `cache` and `size_by` are `TaskPolicy`'s; `min_success`, `on_failure`,
     `on_success`, `teardown` and `spawns` are `TaskOptions`'.
     """
+    return _task(function, options, NodeKind.TASK)
+
+
+@overload
+def branch(function: Callable[..., Any], /) -> Task: ...
+
+
+@overload
+def branch(**options: Unpack[TaskArguments]) -> Callable[[Callable[..., Any]], Task]: ...
+
+
+def branch(
+    function: Callable[..., Any] | None = None, /, **options: Unpack[TaskArguments]
+) -> Task | Callable[[Callable[..., Any]], Task]:
+    """Make a task that returns which of the tasks right below it go on: an id, a list of ids, or None for none.
+
+    The others are skipped, but for those that the chosen ones lead to. Options are those of `task`.
+    """
+    return _task(function, options, NodeKind.BRANCH)
+
+
+@overload
+def short_circuit(function: Callable[..., Any], /) -> Task: ...
+
+
+@overload
+def short_circuit(**options: Unpack[TaskArguments]) -> Callable[[Callable[..., Any]], Task]: ...
+
+
+def short_circuit(
+    function: Callable[..., Any] | None = None, /, **options: Unpack[TaskArguments]
+) -> Task | Callable[[Callable[..., Any]], Task]:
+    """Make a task below which everything is skipped unless it returns something true.
+
+    What is further below follows its trigger rule. Options are those of `task`.
+    """
+    return _task(function, options, NodeKind.SHORT_CIRCUIT)
+
+
+def _task(
+    function: Callable[..., Any] | None, options: TaskArguments, kind: NodeKind
+) -> Task | Callable[[Callable[..., Any]], Task]:
     unknown = [name for name in options if name not in TaskArguments.__annotations__]
     if unknown:
-        raise TypeError(f"@task has no option {', '.join(map(repr, unknown))}")
+        raise TypeError(f"a task has no option {', '.join(map(repr, unknown))}")
     made = TaskOptions(**options)
     if function is not None:
-        return Task(function, made)
-    return lambda decorated: Task(decorated, made)
+        return Task(function, made, kind=kind)
+    return lambda decorated: Task(decorated, made, kind=kind)
 
 
 @overload
@@ -66,7 +109,9 @@ def dag(
     schedule: str | timedelta | datetime | None = None,
     catchup: bool = False,
     max_active_runs: int | None = 16,
+    count_waiting: bool | None = None,
     max_active_tasks: int | None = None,
+    weight: float = 1.0,
     end_date: datetime | None = None,
     timezone: str = "UTC",
     misfire: Literal["skip", "one", "all"] | None = None,
@@ -74,6 +119,9 @@ def dag(
     description: str = "",
     tags: Sequence[str] = (),
     default_retry: Retry | None = None,
+    on_failure: Any = None,
+    on_success: Any = None,
+    task_defaults: TaskArguments | None = None,
     on: On | Sequence[On] = (),
 ) -> Callable[[Callable[..., Any]], DagDefinition]: ...
 
@@ -88,7 +136,9 @@ def dag(
     schedule: str | timedelta | datetime | None = None,
     catchup: bool = False,
     max_active_runs: int | None = 16,
+    count_waiting: bool | None = None,
     max_active_tasks: int | None = None,
+    weight: float = 1.0,
     end_date: datetime | None = None,
     timezone: str = "UTC",
     misfire: Literal["skip", "one", "all"] | None = None,
@@ -96,6 +146,9 @@ def dag(
     description: str = "",
     tags: Sequence[str] = (),
     default_retry: Retry | None = None,
+    on_failure: Any = None,
+    on_success: Any = None,
+    task_defaults: TaskArguments | None = None,
     on: On | Sequence[On] = (),
 ) -> DagDefinition | Callable[[Callable[..., Any]], DagDefinition]:
     """Make a DAG of a function that calls tasks; its own parameters are the parameters of a run.
@@ -105,8 +158,11 @@ def dag(
     for one run at that moment; `timezone` is where cron fields are read. Naive datetimes are UTC. `catchup`
     starts a run for every tick missed since `start_date`. `misfire` says what becomes of ticks missed later:
     "skip" none, "one" the latest (the default), "all" of them. `jitter` spreads ticks over that much time.
-    `max_active_tasks` limits tasks of one run that run at once.
-    `default_retry` is for tasks that say nothing themselves. `on` lists triggers that start it (`trigger`).
+    `max_active_tasks` limits tasks of one run that run at once. `weight` is the DAG's part of a pool, or of an
+    executor, that several DAGs contend for, against 1 of the others.
+    `on_failure` and `on_success` are tasks that are called when everything else has ended.
+    `default_retry` and `task_defaults` are for tasks that say nothing themselves. `on` lists triggers that
+    start it (`trigger`).
     """
     both = schedule is not None and schedule_interval is not None
     problems = ("schedule and schedule_interval mean the same; give one of them",) if both else ()
@@ -122,10 +178,15 @@ def dag(
             misfire=misfire,
             jitter=jitter,
             max_active_runs=max_active_runs,
+            count_waiting=count_waiting,
             max_active_tasks=max_active_tasks,
+            weight=weight,
             description=description,
             tags=tags,
             default_retry=default_retry,
+            on_failure=on_failure,
+            on_success=on_success,
+            task_defaults=task_defaults,
             on=on,
         )
         return DagDefinition(decorated, options, problems=problems)

@@ -108,6 +108,10 @@ class Output(Handle):
         return other
 
     def __rrshift__(self, other: T) -> Output:
+        if isinstance(other, list | tuple | set):
+            for one in other:
+                one >> self
+            return self
         for origin in _outputs(other, ">>"):
             self.call.after[origin.call] = None
         return self

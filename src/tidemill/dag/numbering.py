@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 
 from tidemill.dag import binding
-from tidemill.dag.definition import TaskNode
+from tidemill.dag.definition import MapSpec, TaskNode
+from tidemill.dag.edges import EdgeKind
 from tidemill.dag.handles import Output, Parameter, name_of, path_of
 from tidemill.dag.policy import DEFAULT_POLICY
 from tidemill.dag.recording import Call
@@ -21,7 +22,7 @@ __all__ = ["number", "refer", "version_of"]
 
 
 def number(
-    calls: Sequence[Call], upstream: Sequence[Sequence[int]], order: Sequence[int], default: Retry
+    calls: Sequence[Call], upstream: Sequence[Sequence[int]], order: Sequence[int]
 ) -> tuple[TaskNode, ...]:
     """Nodes in `order`; `upstream` holds places in `calls`."""
     place = {old: new for new, old in enumerate(order)}
@@ -31,11 +32,13 @@ def number(
     for new, found in enumerate(sources):
         for source in found:
             targets[source].append(new)
+    spawns: dict[Call, list[int]] = {}
+    for call in calls:
+        for by in call.spawned_by or ():
+            spawns.setdefault(by, []).append(index[call])
     nodes: list[TaskNode] = []
     for new, old in enumerate(order):
-        node = _node(
-            calls[old], index, upstream=sources[new], downstream=tuple(targets[new]), default=default
-        )
+        node = _node(calls[old], index, upstream=sources[new], downstream=tuple(targets[new]), spawns=spawns)
         if _is_remote(node) or any(_is_remote(nodes[one]) for one in node.upstream):
             node = replace(node, is_deferred=True, reads=binding.result_indexes((node.args, node.kwargs)))
         nodes.append(node)
@@ -52,10 +55,12 @@ def _node(
     *,
     upstream: tuple[int, ...],
     downstream: tuple[int, ...],
-    default: Retry,
+    spawns: Mapping[Call, Sequence[int]],
 ) -> TaskNode:
     task = call.task
     args, kwargs = refer((call.args, call.kwargs), index) if call.refers else (call.args, call.kwargs)
+    options = task.options
+    rule = options.rule()
     bind = binding.compile_call(args, kwargs)
     return TaskNode(
         task_id=call.task_id,
@@ -69,11 +74,34 @@ def _node(
         has_references=bind is not None,
         upstream=upstream,
         downstream=downstream,
-        retry=task.options.retry_policy(default),
+        retry=task.options.retry_policy(call.group.default_retry or Retry()),
         timeout=task.options.time_limit(),
-        policy=task.options.policy(),
+        policy=options.policy(),
+        kind=task.kind,
+        wait=task.wait,
+        rule=rule,
+        edges={index[above]: edge for above, edge in call.edges.items() if edge.kind is not EdgeKind.SUCCESS},
+        mapped=_mapped(call, index),
+        is_teardown=call.setups is not None,
+        setups=tuple(sorted(index[setup] for setup in call.setups or ())),
+        decides=call.decides,
+        fate=call.fate,
+        fate_of=tuple(sorted(index[one] for one in call.fate_of)),
+        is_spawned=call.spawned_by is not None,
+        spawns=tuple(sorted(spawns.get(call, ()))),
+        line=call.line,
         resources=task.options.request().made(),
         bind=bind,
+    )
+
+
+def _mapped(call: Call, index: Mapping[Call, int]) -> MapSpec | None:
+    if call.mapped is None:
+        return None
+    return MapSpec(
+        values=tuple((name, refer(value, index)) for name, value in call.mapped.values.items()),
+        is_product=call.mapped.is_product,
+        min_success=call.task.options.min_success,
     )
 
 
@@ -95,8 +123,8 @@ def refer(tree: Any, index: Mapping[Call, int]) -> Any:
             return tree
 
 
-def version_of(source: str, nodes: Sequence[TaskNode]) -> str:
-    """The version of a DAG with this text and graph."""
+def version_of(source: str, nodes: Sequence[TaskNode], modules: Mapping[str, str] | None = None) -> str:
+    """The version of a DAG with this text, graph, and texts of the modules beside it."""
     shape = [
         (
             node.task_id,
@@ -105,6 +133,8 @@ def version_of(source: str, nodes: Sequence[TaskNode]) -> str:
             repr(node.timeout),
             _references((node.args, node.kwargs)),
             *_placement(node),
+            *_meaning(node),
+            *((repr(node.wait),) if node.wait is not None else ()),
             *((repr(node.policy),) if node.policy is not DEFAULT_POLICY else ()),
         )
         for node in nodes
@@ -112,7 +142,41 @@ def version_of(source: str, nodes: Sequence[TaskNode]) -> str:
     digest = hashlib.sha256(source.encode("utf-8", "surrogatepass"))
     digest.update(b"\0")
     digest.update(orjson.dumps(shape))
+    for path, text in sorted((modules or {}).items()):  # without any, the version is as it always was
+        digest.update(f"\0{path}\0{text}".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:12]
+
+
+def _meaning(node: TaskNode) -> tuple[Any, ...]:
+    """How a task depends on others, where it is not their success: other graphs keep the versions they had."""
+    if node.is_plain and node.decides:
+        return ()
+    edges = [
+        (above, edge.kind, "" if edge.condition is None else edge.condition.describe())
+        for above, edge in sorted(node.edges.items())
+    ]
+    mapped = node.mapped
+    spec = (
+        None
+        if mapped is None
+        else (
+            mapped.is_product,
+            repr(mapped.min_success),
+            [(name, _references(value)) for name, value in mapped.values],
+        )
+    )
+    return (
+        node.kind,
+        node.rule,
+        edges,
+        spec,
+        node.is_teardown,
+        node.setups,
+        node.decides,
+        node.fate,
+        node.fate_of,
+        node.spawns,
+    )
 
 
 def _placement(node: TaskNode) -> tuple[str, ...]:

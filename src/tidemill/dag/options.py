@@ -9,19 +9,33 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 from tidemill.dag.on import On
 from tidemill.dag.policy import DEFAULT_POLICY, DEFAULT_POOL, Cache, TaskPolicy, TriggerRule, WeightRule
-from tidemill.dag.resources import EXECUTORS, Environment, ResourceOptions
-from tidemill.dag.retry import Retry
+from tidemill.dag.resources import EXECUTORS, HERE, Environment, ResourceOptions
+from tidemill.dag.retry import GROWTHS, Retry
 
-__all__ = ["DagOptions", "TaskArguments", "TaskOptions", "check_id"]
+__all__ = ["DagOptions", "TaskArguments", "TaskOptions", "check_id", "listed"]
+
+#: Options that make sense for a single task only.
+_OWN_OPTIONS = frozenset({"task_id", "depends_on", "teardown", "spawns", "compensate", "min_success"})
 
 #: Ids go into URLs, file names, event attributes and logs.
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,250}")
+
+
+def listed(value: Any) -> tuple[Any, ...]:
+    """What was written as one thing, a list of things, or not at all."""
+    match value:
+        case None:
+            return ()
+        case list() | tuple() | set() | frozenset():
+            return tuple(value)
+        case one:
+            return (one,)
 
 
 def check_id(kind: str, value: object) -> Iterator[str]:
@@ -59,12 +73,14 @@ class TaskArguments(TypedDict, total=False):
     heartbeat: timedelta | float | None
     depends_on_past: bool | None
     cache: Cache | bool | timedelta | None
+    result: str | None
     size_by: str | None
     min_success: float | int | None
     on_failure: Any
     on_success: Any
     teardown: Any
     spawns: Any
+    compensate: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +120,8 @@ class TaskOptions:
     depends_on_past: bool | None = None
     #: A `Cache`, True for one without limits, or how long a result is good for.
     cache: Any = None
+    #: Name of the serializer of what the task returns: "json", "tagged", "typed" or a package's own.
+    result: str | None = None
     size_by: str | None = None
     #: Of a mapped task: how many (a whole number) or which share (up to 1.0) must succeed; all when not given.
     min_success: float | int | None = None
@@ -112,8 +130,10 @@ class TaskOptions:
     on_success: Any = None
     #: True, or the task (or output) whose success it cleans up after: runs however the run ends.
     teardown: Any = None
-    #: Tasks that this one may add to its run while it runs (`Context.spawn`).
+    #: Tasks that this one may add to its run while it runs (`Context.spawn`); "self" is the task itself.
     spawns: Any = None
+    #: The task that undoes what this one did; called with its result when the run fails or is cancelled.
+    compensate: Any = None
 
     def override(self, **given: Any) -> TaskOptions:
         """These options with those of `given` that are not None; one wording replaces the other."""
@@ -126,23 +146,26 @@ class TaskOptions:
             changes = {"timeout": None, "execution_timeout": None} | changes
         return replace(self, **changes)
 
+    def with_defaults(self, defaults: Mapping[str, Any]) -> TaskOptions:
+        """These options, and `defaults` for what they say nothing of."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return TaskOptions().override(**defaults).override(**given)
+
     def dependencies(self) -> tuple[Any, ...]:
         """What `depends_on` lists; one thing may be written without a list."""
-        match self.depends_on:
-            case None:
-                return ()
-            case list() | tuple() | set() | frozenset():
-                return tuple(self.depends_on)
-            case one:
-                return (one,)
+        return listed(self.depends_on)
 
     def time_limit(self) -> timedelta | None:
         """How long one attempt may take."""
         return _duration(self.execution_timeout if self.timeout is None else self.timeout)
 
     def executor_for(self, *, is_coroutine: bool) -> str:
-        """Name of the executor that runs the attempts."""
-        return self.executor or ("loop" if is_coroutine else "thread")
+        """Name of the executor that runs the attempts: plain functions with a limit of memory need a process."""
+        if self.executor is not None:
+            return self.executor
+        if is_coroutine:
+            return "loop"
+        return "thread" if self.memory is None else "process"
 
     def rule(self) -> TriggerRule:
         """What its upstream must have come to."""
@@ -162,6 +185,7 @@ class TaskOptions:
             depends_on_past=bool(self.depends_on_past),
             cache=_cache(self.cache),
             size_by=self.size_by,
+            result=self.result or "json",
         )
         return DEFAULT_POLICY if made == DEFAULT_POLICY else made
 
@@ -187,7 +211,10 @@ class TaskOptions:
             yield 'executor="thread" runs plain functions; write def instead of async def'
         if self.executor == "loop" and not is_coroutine:
             yield 'executor="loop" runs coroutine functions; write async def instead of def'
-        yield from self.request().problems(self.executor_for(is_coroutine=is_coroutine))
+        executor = self.executor_for(is_coroutine=is_coroutine)
+        yield from self.request().problems(executor)
+        if self.heartbeat is not None and executor not in HERE:
+            yield f"heartbeat cannot be watched on executor {executor!r}; give a timeout"
 
     def retry_policy(self, default: Retry) -> Retry:
         """How failed attempts are tried again, `default` where nothing was written."""
@@ -253,10 +280,18 @@ class DagOptions:
     misfire: str | None = None
     jitter: timedelta | None = None
     max_active_runs: int | None = 16
+    #: Whether runs that only wait count against it; None: where it is 1.
+    count_waiting: bool | None = None
     max_active_tasks: int | None = None
+    weight: float = 1.0
     description: str = ""
     tags: Sequence[str] = ()
     default_retry: Retry | None = None
+    #: Tasks that are called when everything else has ended, and something failed, or nothing did.
+    on_failure: Any = None
+    on_success: Any = None
+    #: Options of tasks that say nothing themselves (`TaskArguments`).
+    task_defaults: Mapping[str, Any] | None = None
     on: On | Sequence[On] = ()
 
     @property
@@ -269,14 +304,19 @@ class DagOptions:
         yield from check_id("DAG id", self.dag_id)
         if self.max_active_runs is not None and not _is_count(self.max_active_runs, 1):
             yield f"max_active_runs must be a whole number from 1 or None, not {_shorten(self.max_active_runs)}"
+        if self.count_waiting is not None and not isinstance(self.count_waiting, bool):
+            yield f"count_waiting must be True or False, not {_shorten(self.count_waiting)}"
         if self.max_active_tasks is not None and not _is_count(self.max_active_tasks, 1):
             yield f"max_active_tasks must be a whole number from 1, not {_shorten(self.max_active_tasks)}"
+        if not _is_number(self.weight) or not 0 < self.weight <= 1_000_000:
+            yield f"weight must be a number above 0, at most 1000000, not {_shorten(self.weight)}"
         if not isinstance(self.description, str):
             yield f"description must be text, not {type(self.description).__name__}"
         if not isinstance(self.tags, list | tuple) or not all(isinstance(tag, str) for tag in self.tags):
             yield "tags must be a list of texts"
         if self.default_retry is not None:
             yield from _retry_problems("default_retry", self.default_retry)
+        yield from _default_problems(self.task_defaults)
         given = self.on if isinstance(self.on, list | tuple) else [self.on]
         if not all(isinstance(one, On) for one in given):
             yield "on must be trigger(...), or a list of them"
@@ -312,6 +352,17 @@ def _cache_problems(value: object) -> Iterator[str]:
                 yield f"cache: version must be a text, not {_shorten(value.version)}"
         case _:
             yield f"cache must be True, a timedelta or Cache(...), not {_shorten(value)}"
+
+
+def _default_problems(value: object) -> Iterator[str]:
+    if value is None:
+        return
+    if not isinstance(value, Mapping):
+        yield f"task_defaults must be options of tasks by name, not {_shorten(value)}"
+        return
+    for name in value:
+        if name not in TaskArguments.__annotations__ or name in _OWN_OPTIONS:
+            yield f"task_defaults: {_shorten(name)} is no option that tasks can share"
 
 
 def _is_share(value: object) -> bool:
@@ -358,8 +409,24 @@ def _retry_problems(name: str, retry: object) -> Iterator[str]:
             yield f"{name}: {field} must be a timedelta, not negative"
     if not _is_number(retry.backoff) or not 1 <= retry.backoff < math.inf:
         yield f"{name}: backoff must be a number from 1"
-    if not _is_number(retry.jitter) or not 0 <= retry.jitter <= 1:
-        yield f"{name}: jitter must be a number from 0 to 1"
+    if retry.jitter != "full" and (not _is_number(retry.jitter) or not 0 <= retry.jitter <= 1):
+        yield f'{name}: jitter must be a number from 0 to 1, or "full"'
+    if retry.growth not in GROWTHS:
+        yield f"{name}: growth must be one of {', '.join(GROWTHS)}, not {_shorten(retry.growth)}"
+    for field in ("retry_on", "give_up_on"):
+        yield from _exception_problems(f"{name}: {field}", getattr(retry, field))
+
+
+def _exception_problems(name: str, given: object) -> Iterator[str]:
+    wanted = f"{name} must be exception types or their dotted names"
+    if not isinstance(given, tuple):
+        yield f"{wanted}, not {_shorten(given)}"
+        return
+    for one in given:
+        if isinstance(one, type) and issubclass(one, BaseException):
+            continue
+        if not isinstance(one, str) or not all(part.isidentifier() for part in one.split(".")):
+            yield f"{wanted}, not {_shorten(one)}"
 
 
 def _is_number(value: object) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import typing
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -94,11 +95,34 @@ class Parameters:
             return {} if json_text in (b"{}", b"", b"null") else self._accept_nothing(orjson.loads(json_text))
         return self._by_name(self._from_json(json_text))
 
+    @property
+    def annotations(self) -> dict[str, Any]:
+        """The types of the parameters by name."""
+        if self._model is None:
+            return {}
+        return {name: self._model.model_fields[field].annotation for name, field in self._fields}
+
+    def unwritable_defaults(self) -> list[ParameterProblem]:
+        """Defaults that cannot be stored as JSON: a run that relies on one cannot start."""
+        from pydantic import TypeAdapter
+
+        found: list[ParameterProblem] = []
+        for name, field in self._fields if self._model is not None else ():
+            known = self._model.model_fields[field]  # type: ignore[union-attr]
+            if known.is_required():
+                continue
+            annotation: Any = known.annotation
+            try:
+                TypeAdapter(annotation).dump_json(known.default, warnings=False)
+            except Exception as error:  # whatever the value's own conversion raises
+                found.append(ParameterProblem(name, describe(error)))
+        return found
+
     def json_schema(self) -> dict[str, Any]:
         """JSON Schema (2020-12) of the parameters."""
         if self._model is None:
             return {"type": "object", "properties": {}, "additionalProperties": False}
-        schema = self._model.model_json_schema(by_alias=True)
+        schema = _schema_of(self._model)
         schema.pop("title", None)
         return schema
 
@@ -181,7 +205,7 @@ def _make_model(
             __config__=ConfigDict(extra="forbid", allow_inf_nan=False),
             **made,
         )
-        schema = model.model_json_schema(by_alias=True)
+        schema = _schema_of(model)
     except PydanticUserError as error:
         raise SignatureRefused([f"the parameters cannot be read from JSON: {_first_line(error)}"]) from error
     if b'"writeOnly":true' in orjson.dumps(schema):
@@ -189,6 +213,15 @@ def _make_model(
             ["a secret cannot be a parameter, since parameters are stored and shown; read it inside the task"]
         )
     return model
+
+
+def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    from pydantic.json_schema import PydanticJsonSchemaWarning
+
+    with warnings.catch_warnings():
+        # Defaults that are no JSON are left out of the schema; `unwritable_defaults` tells of them.
+        warnings.simplefilter("ignore", PydanticJsonSchemaWarning)
+        return model.model_json_schema(by_alias=True)
 
 
 def _first_line(error: PydanticUserError) -> str:

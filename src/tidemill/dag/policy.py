@@ -71,6 +71,8 @@ class TaskPolicy:
     cache: Cache | None = None
     #: Parameter whose size (a number, or the length of a text or list) durations are learned by.
     size_by: str | None = None
+    #: Name of the serializer of what it returns (see `serializers`).
+    result: str = "json"
 
 
 DEFAULT_POLICY = TaskPolicy()

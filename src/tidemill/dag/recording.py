@@ -11,14 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tidemill.dag.handles import Handle, Output
 
 if TYPE_CHECKING:
+    from tidemill.dag.edges import Edge
+    from tidemill.dag.retry import Retry
     from tidemill.dag.task import Task
 
-__all__ = ["Call", "Recording", "TooManyTasks", "current"]
+__all__ = ["Call", "Group", "Mapped", "Recording", "TooManyTasks", "current"]
 
 #: Levels of lists and dicts in one argument.
 _MAX_DEPTH = 64
@@ -35,6 +37,39 @@ class TooManyTasks(Exception):  # noqa: N818 - ends a DAG function that would go
     """The DAG function called more tasks than a DAG may have."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What a task is called for item by item."""
+
+    #: Parameter → list or dict, or a handle of one.
+    values: Mapping[str, Any]
+    #: True: every combination of items; False: the lists side by side.
+    is_product: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Where calls are recorded: the DAG itself, or a DAG that it calls."""
+
+    #: What the ids of its tasks begin with; empty for the DAG itself.
+    prefix: str = ""
+    depth: int = 0
+    outer: Group | None = None
+    default_retry: Retry | None = None
+    #: Options of tasks that say nothing themselves.
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    #: Its failure is nobody's but its own.
+    isolates: bool = False
+    #: What its tasks did is undone when it fails, whatever becomes of the rest.
+    compensates: bool = False
+
+    def holds(self, other: Group | None) -> bool:
+        """True when `other` is this group or inside of it."""
+        while other is not None and other is not self:
+            other = other.outer
+        return other is self
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One call of one task: a node to be."""
@@ -49,15 +84,36 @@ class Call:
     refers: bool = False
     #: Calls that this one waits for, in the order in which they were found.
     after: dict[Call, None] = field(default_factory=dict)
+    #: What of those counts, where it is not their success.
+    edges: dict[Call, Edge] = field(default_factory=dict)
+    #: Lists that it is called for item by item, by parameter.
+    mapped: Mapped | None = None
+    #: Tasks whose success it cleans up after; None for a task that cleans up nothing.
+    setups: list[Call] | None = None
+    #: False for what is called because of another task's fate, and decides nothing of the run's.
+    decides: bool = True
+    #: Starts when everything above has ended and something failed ("failure") or nothing did ("success").
+    fate: Literal["failure", "success"] | None = None
+    #: Whose fate that is, where it is not that of everything above.
+    fate_of: list[Call] = field(default_factory=list)
+    group: Group = field(default_factory=Group)
+    #: True for what was added because a task or DAG says `on_failure`, `on_success` or `compensate`.
+    is_callback: bool = False
+    #: Tasks that add task runs of this one while they run; None for what is called as it stands.
+    spawned_by: list[Call] | None = None
 
 
 class Recording:
     """Calls of tasks and mistakes of one run of one DAG function."""
 
-    def __init__(self, file: str, line: int, max_tasks: int) -> None:
+    def __init__(self, file: str, line: int, max_tasks: int, *, group: Group | None = None) -> None:
+        #: Where calls are recorded now.
+        self.group = group or Group()
         self.calls: list[Call] = []
         #: (line, message)
         self.problems: list[tuple[int, str]] = []
+        #: Message to the id of the rule that it breaks, where that is one of its own.
+        self.rules: dict[str, str] = {}
         self._file = file
         self._line = line
         self._max_tasks = max_tasks
@@ -75,22 +131,50 @@ class Recording:
         finally:
             _current.reset(token)
 
-    def refuse(self, message: str, line: int | None = None) -> None:
+    @contextmanager
+    def inside(self, group: Group) -> Iterator[None]:
+        """Calls inside belong to `group`."""
+        outer, self.group = self.group, group
+        try:
+            yield
+        finally:
+            self.group = outer
+
+    def name_group(self, name: str) -> str:
+        """The prefix of a group's tasks: its name, numbered from 2 where it is called again."""
+        whole = self.group.prefix + name
+        number = self._used.get(whole + ".", 0) + 1
+        self._used[whole + "."] = number
+        return f"{whole}." if number == 1 else f"{whole}__{number}."
+
+    def refuse(self, message: str, line: int | None = None, *, rule: str = "") -> None:
         """Note a mistake, at the line of the DAG function that is running when none is given."""
+        if rule:
+            self.rules[message] = rule
         self.problems.append((self._current_line() if line is None else line, message))
 
-    def add(self, task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Output:
-        """Record one call."""
+    def add(
+        self, task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, mapped: Mapped | None = None
+    ) -> Output:
+        """Record one call; of a mapped one, `args` and `kwargs` are those that all items share."""
         line = self._current_line()
         if len(self.calls) >= self._max_tasks:
             self.refuse(
                 f"the DAG has more than {self._max_tasks} tasks; split it, or raise max_tasks_per_dag", line
             )
             raise TooManyTasks
-        call = Call(self, task, self._name(task, line), line)
+        if self.group.defaults:
+            task = task.with_defaults(self.group.defaults)
+        call = Call(self, task, self._name(task, line), line, group=self.group)
+        call.decides = not self.group.isolates
         self.calls.append(call)
         try:
-            call.args, call.kwargs = task.bind(args, kwargs)
+            if mapped is None:
+                call.args, call.kwargs = task.bind(args, kwargs)
+            else:
+                call.args, call.kwargs = task.bind_partly(args, kwargs, mapped.values)
+                call.mapped = Mapped(_copy(dict(mapped.values)), mapped.is_product)
+                self.scan(dict(mapped.values), call)
         except (TypeError, ValueError) as error:
             if (line, str(error)) not in self._misfits:  # once for all rounds of a loop
                 self._misfits.add((line, str(error)))
@@ -99,6 +183,27 @@ class Recording:
         with suppress(RecursionError):  # refused above
             call.args, call.kwargs = _copy((call.args, call.kwargs))
         return Output(call)
+
+    def template(self, by: Call, task: Task) -> Output:
+        """The call that stands for the task runs of `task` which `by` asks for while it runs."""
+        for call in self.calls:
+            if call.spawned_by is not None and call.group is by.group and call.task.function is task.function:
+                if by not in call.spawned_by:
+                    self._join_spawner(call, by)
+                return Output(call)
+        line = self._current_line()
+        call = Call(self, task, self._name(task, line), line, group=by.group)
+        call.decides = by.decides
+        call.mapped, call.spawned_by = Mapped({}, is_product=True), []
+        self.calls.append(call)
+        self._join_spawner(call, by)
+        return Output(call)
+
+    def _join_spawner(self, call: Call, by: Call) -> None:
+        assert call.spawned_by is not None  # noqa: S101 - it is such a call
+        call.spawned_by.append(by)
+        if by is not call:
+            call.after[by] = None
 
     def scan(self, tree: Any, call: Call | None) -> bool:
         """Make `call` wait for every output in `tree`; True when there is a handle in it."""
@@ -152,13 +257,14 @@ class Recording:
 
     def _name(self, task: Task, line: int) -> str:
         """The id of a new call: an explicit one as it is, else the function's name, numbered from 2."""
-        explicit = task.options.task_id
+        explicit, prefix = task.options.task_id, self.group.prefix
         if explicit is not None:
-            return self._claim(str(explicit), line)
-        number = self._used.get(task.name, 0) + 1
-        while (name := task.name if number == 1 else f"{task.name}__{number}") in self._taken:
+            return self._claim(f"{prefix}{explicit}", line)
+        whole = prefix + task.name
+        number = self._used.get(whole, 0) + 1
+        while (name := whole if number == 1 else f"{whole}__{number}") in self._taken:
             number += 1
-        self._used[task.name] = number
+        self._used[whole] = number
         self._taken.add(name)
         return name
 

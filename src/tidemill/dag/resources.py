@@ -1,6 +1,7 @@
 """What a task asks of the machine that runs it: as written, as checked, and as an engine reads it.
 
-Local executors promise none of it, so that a request made of them is refused at build instead of ignored.
+On this machine amounts are reserved before a task starts, whichever executor runs it; that a task keeps to its memory
+is enforced where it has a process of its own. What an executor cannot do is refused at build instead of ignored.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, TypedDict
 
 __all__ = [
     "EXECUTORS",
+    "HERE",
     "LOCAL_EXECUTORS",
     "NO_RESOURCES",
     "Environment",
@@ -23,8 +25,10 @@ __all__ = [
 
 #: Executors that call the function in this process.
 LOCAL_EXECUTORS = ("loop", "thread")
+#: Executors that call the function on this machine.
+HERE = (*LOCAL_EXECUTORS, "process")
 #: Every executor that a task can name.
-EXECUTORS = (*LOCAL_EXECUTORS, "ray", "dask")
+EXECUTORS = (*HERE, "ray", "dask")
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]i?)?B?", re.ASCII)
 _PREFIXES = "KMGTP"
@@ -114,18 +118,11 @@ class ResourceOptions:
 
     def problems(self, executor: str) -> Iterator[str]:
         """Everything that is wrong with this request, made of `executor`."""
-        if executor in LOCAL_EXECUTORS:
-            asked = [
-                name
-                for name in ("cpu", "memory", "storage", "gpu", "resources", "environment")
-                if getattr(self, name) is not None
-            ]
-            if asked:
-                meaning = "has" if len(asked) == 1 else "have"
-                yield (
-                    f"{' and '.join(asked)} {meaning} no meaning on executor {executor!r}; "
-                    'give executor="ray" or executor="dask"'
-                )
+        if executor in LOCAL_EXECUTORS and self.environment is not None:
+            yield (
+                f"environment has no meaning on executor {executor!r}, which shares this process; "
+                'give executor="process", "ray" or "dask"'
+            )
         yield from _amount_problems("cpu", self.cpu)
         yield from _amount_problems("gpu", self.gpu)
         if _is_number(self.gpu) and self.gpu > 1 and self.gpu != int(self.gpu):
@@ -199,6 +196,8 @@ def _environment_problems(value: object, executor: str) -> Iterator[str]:
         yield "environment: pip must be a list of requirements"
     elif pip and executor == "dask":
         yield 'environment: pip works with executor="ray" only; install packages on the Dask workers'
+    elif pip and executor == "process":
+        yield 'environment: pip works with executor="ray" only; install packages beside Tidemill'
 
 
 def _is_number(value: object) -> bool:

@@ -28,13 +28,15 @@ _FORGOTTEN = 10_000
 
 
 class _Queue:
-    __slots__ = ("behind", "held", "names", "pages")
+    __slots__ = ("behind", "deferred", "held", "names", "pages")
 
     def __init__(self) -> None:
         self.held: deque[NewRun | RunSummary] = deque()
         self.names: set[str] = set()
         #: True: the database has queued runs that are not held here.
         self.behind = False
+        #: Runs that wait for the beginning of another one of the DAG, by that one.
+        self.deferred: dict[str, NewRun | RunSummary] = {}
         #: Names of the runs that were read from the database last.
         self.pages: deque[frozenset[str]] = deque(maxlen=_REMEMBERED_PAGES)
 
@@ -80,7 +82,8 @@ class Backlog:
     def drop(self, lost: frozenset[int]) -> None:
         """Runs of these shards are another node's now."""
         for queue in self._queues.values():
-            kept = [run for run in queue.held if run.shard not in lost]
+            kept = [run for run in (*queue.held, *queue.deferred.values()) if run.shard not in lost]
+            queue.deferred.clear()
             queue.held = deque(kept)
             queue.names = {run.run_id for run in kept}
 
@@ -97,9 +100,28 @@ class Backlog:
         queue.names.discard(run.run_id)
         return run
 
+    def defer(self, run: NewRun | RunSummary, before: str) -> None:
+        """A run that was taken out goes back until the queued run `before` has been: see `resume`."""
+        queue = self._queues[run.dag]
+        queue.deferred[before] = run
+        queue.names.add(run.run_id)
+
+    def resume(self, dag: str, before: str) -> None:
+        """That run has begun, or never will: what was deferred until then comes next."""
+        queue = self._queues.get(dag)
+        if queue is not None and (run := queue.deferred.pop(before, None)) is not None:
+            queue.held.appendleft(run)
+
     def forget(self, run: RunSummary) -> None:
         """Take a queued run out of its turn (it was cancelled)."""
+        self.resume(run.dag, run.run_id)
         queue = self._queues.get(run.dag)
+        if queue is not None:
+            for before, deferred in queue.deferred.items():
+                if deferred.run_id == run.run_id:
+                    del queue.deferred[before]
+                    queue.names.discard(run.run_id)
+                    return
         if queue is None or run.run_id not in queue.names:
             self._forgotten[run.run_id] = None
             if len(self._forgotten) > _FORGOTTEN:

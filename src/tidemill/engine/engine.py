@@ -21,13 +21,16 @@ from tidemill.clock import Clock
 from tidemill.dag.definition import Dag
 from tidemill.engine.completion import completion
 from tidemill.engine.decisions import Decisions
+from tidemill.engine.durations import Learner
 from tidemill.engine.live import LiveRun
-from tidemill.engine.slots import Slots
+from tidemill.engine.reuse import reuse_of
+from tidemill.engine.scheduler import Grant, Scheduler
+from tidemill.engine.waiting import wait_changes, waiting_event
 from tidemill.errors import CursorMoved, ShardLost, StoreUnavailable, TaskFailed
 from tidemill.events.event import Event
 from tidemill.runs.attempts import Executor, Outcome, OutcomeKind
 from tidemill.runs.records import encode
-from tidemill.runs.state import FINAL_RUN_STATES, TaskState
+from tidemill.runs.state import FINAL_RUN_STATES, RunPhase, TaskState
 from tidemill.settings import Settings
 from tidemill.storage.contract import Recorded, RunEnd, Store
 from tidemill.storage.pauses import pause_after
@@ -60,10 +63,13 @@ class Engine:
         metrics: Metrics,
         random_source: random.Random | None = None,
         root: Path | None = None,
+        learner: Learner | None = None,
     ) -> None:
         """`root` is the project's folder, where older versions of workflow files find the modules beside them."""
         self._store = store
         self._clock = clock
+        #: Keeps nothing by itself: who made it loads and saves it.
+        self.learner = learner or Learner(store, clock=clock)
         #: By `TaskNode.executor`.
         self._executors = executors
         self._decisions = Decisions(
@@ -76,8 +82,7 @@ class Engine:
             root=root,
             wake=self._notify,
         )
-        self._reports = {kind: partial(self._report, slots) for kind, slots in self._decisions.slots.items()}
-        self._outcomes: list[tuple[Slots, Outcome]] = []
+        self._outcomes: list[tuple[Grant, Outcome]] = []
         self._due: list[tuple[LiveRun, int]] = []
         self._requests = True
         self._gained: frozenset[int] = frozenset()
@@ -93,14 +98,28 @@ class Engine:
         return len(self._decisions.live)
 
     @property
+    def parked_runs(self) -> int:
+        """Runs that only wait, of which nothing is in memory."""
+        return self._decisions.parking.count
+
+    @property
     def running_tasks(self) -> int:
         """Attempts that run now, or whose start is on its way to the disk."""
-        return sum(slots.size - slots.free for slots in self._decisions.slots.values())
+        return self._decisions.scheduler.running
 
     @property
     def waiting_tasks(self) -> int:
-        """Tasks that wait for a slot."""
-        return sum(slots.waiting for slots in self._decisions.slots.values())
+        """Tasks that wait for their turn."""
+        return self._decisions.scheduler.waiting
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """What decides whose turn it is: its limits may be changed at any time, followed by `notify`."""
+        return self._decisions.scheduler
+
+    def notify(self) -> None:
+        """Something that decides what may start has changed."""
+        self._notify()
 
     @property
     def is_waiting(self) -> bool:
@@ -110,13 +129,15 @@ class Engine:
     @property
     def at_work(self) -> int:
         """How many are at work or wait for their next try: the one that decides, and a batch on its way to the disk."""
-        return (not self.is_waiting) + (self._flight is not None)
+        return (not self.is_waiting) + (self._flight is not None) + self._decisions.parking.is_reading
 
     async def recover(self) -> None:
         """Read back what was live when the last process ended; call once before `run`."""
         self._store.runs.new_runs.listen(self._notify)
         self._store.runs.new_requests.listen(self._notify_request)
         self._store.shards.listen(self._shards_changed)
+        self._store.waits.hits.listen(self._decisions.parking.hit)
+        await self.learner.load()
         await self._decisions.recover()
         for live in self._decisions.live.values():
             self._set_timers(live, list(live.state.retry_at))
@@ -140,6 +161,7 @@ class Engine:
         finally:
             if self._flight is not None:
                 self._flight.cancel()
+            self._decisions.parking.close()
             if self._drained is not None and not self._drained.done():
                 self._drained.set_result(None)
 
@@ -169,9 +191,9 @@ class Engine:
         if self._flight is None and not (self._decisions.touched or self._decisions.answered):
             self._drained.set_result(None)
 
-    def _report(self, slots: Slots, outcome: Outcome) -> None:
+    def _report(self, grant: Grant, outcome: Outcome) -> None:
         """An executor tells what came of an attempt."""
-        self._outcomes.append((slots, outcome))
+        self._outcomes.append((grant, outcome))
         self._notify()
 
     def _notify(self) -> None:
@@ -219,8 +241,9 @@ class Engine:
             raise self._failure  # a commit that can never succeed ends the stage
         decisions, now = self._decisions, self._clock.now_us()
         outcomes, self._outcomes = self._outcomes, []
-        for slots, outcome in outcomes:
-            slots.release()
+        decisions.scheduler.tick(now)
+        for grant, outcome in outcomes:
+            decisions.scheduler.release(grant)
             decisions.settle(outcome, now)
         decisions.count_attempts()
         due, self._due = self._due, []
@@ -246,7 +269,13 @@ class Engine:
             self._requests = False
             self._store.runs.new_requests.take()
             await self._decisions.carry_out_requests()
+            moved, self._decisions.reread = self._decisions.reread, []
+            for live in moved:
+                self._set_timers(live, list(live.state.retry_at))
+        await self._decisions.parking.work()
         await self._decisions.admit()
+        await self._decisions.look_up()
+        await self._decisions.look_at_past()
 
     # ── committing ──
 
@@ -258,6 +287,7 @@ class Engine:
         answered, decisions.answered = decisions.answered, []
         stops, decisions.stops = decisions.stops, []
         flight = [self._row(live) for live in touched]
+        decisions.caching.taken_off()
         self._flight = asyncio.get_running_loop().create_task(self._fly(flight, answered, stops))
 
     def _row(self, live: LiveRun) -> tuple[LiveRun, Recorded, list[int], list[int]]:
@@ -265,26 +295,45 @@ class Engine:
         summary: RunEnd | None = None
         events: tuple[Event, ...] = ()
         if state.phase is not live.shown:
+            if live.shown is RunPhase.QUEUED:
+                live.watched = self.learner.watch(live.run.dag, live.at)
             live.shown = state.phase
             summary = RunEnd(state.phase, state.started_at, state.ended_at)
             if state.phase in FINAL_RUN_STATES:
                 events = (completion(live, live.at),)
-        row = Recorded(live.run_id, state.sequence, live.at, encode(live.records), summary, events)
+        reuse = reuse_of(live, summary) if live.reuse is not None or state.recoveries else None
+        row = Recorded(live.run_id, state.sequence, live.at, encode(live.records), summary, events, reuse)
+        if live.standing.past is not None:
+            row = row._replace(pasts=self._decisions.past.outcomes(live))
+        if live.dag.waits or live.woken:
+            row = self._with_waits(live, row)
         starting, retrying = live.starting, live.retrying
+        if live.watched is not None:
+            self.learner.take(live, live.at, live.records)
         state.sequence += 1
         live.records, live.starting = [], []
         if retrying:
             live.retrying = []
         return live, row, starting, retrying
 
+    def _with_waits(self, live: LiveRun, row: Recorded) -> Recorded:
+        waiting = waiting_event(live, live.at)
+        events = row.events if waiting is None else (*row.events, waiting)
+        return row._replace(waits=wait_changes(live), events=events)
+
     async def _fly(self, flight: _Flight, answered: _Answered, stops: Sequence[tuple[LiveRun, int]]) -> None:
         try:
             await self._commit(flight, answered)
+            self._learn()
+            self._decisions.caching.landed()
             self._flight = None
             for live, index in stops:
                 if live.dropped:
                     continue
                 self._executors[live.state.node(index).executor].cancel(live.run_id, index)
+            if self._decisions.look_again:
+                self._decisions.look_again = False
+                self._notify_request()
             self._take_off()  # first, so that the disk has work while we have ours
             for live, row, starting, retrying in flight:
                 self._act(live, row, starting, retrying)
@@ -292,6 +341,12 @@ class Engine:
         except Exception as error:  # nobody awaits this task: `_decide` raises it
             self._failure = error
             self._notify()
+
+    def _learn(self) -> None:
+        """From what is on disk; once there is a DAG whose order matters, the scheduler asks for ranks."""
+        self.learner.committed()
+        if self.learner.is_worth:
+            self._decisions.scheduler.rank = self.learner.rank
 
     async def _commit(self, flight: _Flight, answered: _Answered) -> None:
         failures = 0
@@ -350,10 +405,16 @@ class Engine:
     def _act(self, live: LiveRun, row: Recorded, starting: list[int], retrying: list[int]) -> None:
         if live.dropped:
             for index in starting:  # another node finds them begun, and begins them again
-                self._decisions.slots[live.state.node(index).executor].release()
+                self._decisions.scheduler.release(live.grants.pop(index))
+            if starting:
+                self._notify()  # others wait for what they had
             return
         for index in starting:
             self._start(live, index)
+        if row.pasts and (released := self._decisions.past.recorded(row.pasts)):
+            for ticket in released:
+                self._decisions.scheduler.wait(ticket)
+            self._notify()
         if retrying:
             self._set_timers(live, retrying)
         if row.summary is not None and row.summary.ended_at is not None:
@@ -361,19 +422,26 @@ class Engine:
             facts = {"run_id": live.run_id, "dag": live.run.dag, "state": row.summary.state}
             logger.info("run.ended", extra=facts)
             self._notify()  # its place is free
+        if live.dag.waits or live.woken:
+            self._decisions.parking.recorded(live, row)
 
     def _start(self, live: LiveRun, index: int) -> None:
-        kind = live.state.node(index).executor
+        grant = live.grants.pop(index)
+        report = grant.report
+        if report is None:
+            report = grant.report = partial(self._report, grant)
         number = live.state.attempts[index]
-        if live.state.cancelling:
-            self._reports[kind](Outcome(live.run_id, index, number, OutcomeKind.CANCELLED))
+        if live.state.cancelling and not live.state.node(index).is_teardown:
+            report(Outcome(live.run_id, index, number, OutcomeKind.CANCELLED))
             return
         try:
             attempt = live.attempt(index)
         except Exception as error:
-            self._reports[kind](_not_begun(live.run_id, index, number, error))
+            report(_not_begun(live.run_id, index, number, error))
         else:
-            self._executors[kind].start(attempt, self._reports[kind])
+            if live.watched is not None:
+                self.learner.measure(live, attempt)
+            self._executors[attempt.node.executor].start(attempt, report)
 
     def _set_timers(self, live: LiveRun, retrying: Sequence[int]) -> None:
         now = self._clock.now_us()

@@ -6,17 +6,19 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
+from tidemill.engine.carried import carried_results
 from tidemill.engine.live import LiveRun, empty_dag
 from tidemill.engine.versions import Versions
 from tidemill.errors import InvalidTransition, StorageError, TidemillError
 from tidemill.events.dataref import reference_of
 from tidemill.events.event import Event
 from tidemill.runs import decide
-from tidemill.runs.records import TaskSucceeded, decode
-from tidemill.runs.state import FINAL_RUN_STATES, RunPhase, RunState, TaskState, apply
+from tidemill.runs.fold import apply
+from tidemill.runs.records import decode
+from tidemill.runs.state import FINAL_RUN_STATES, RunPhase, RunState, TaskState
 from tidemill.storage.contract import NewRun, RunSummary, Store
 
-__all__ = ["DAMAGED", "carried_results", "event_of", "recover"]
+__all__ = ["DAMAGED", "event_of", "read_back", "recover", "replayed", "reread"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,19 +60,43 @@ async def recover(
     return found
 
 
+async def read_back(
+    store: Store, versions: Versions, run_ids: Collection[str], now: int, max_recoveries: int
+) -> list[LiveRun]:
+    """Those of these runs that only wait, folded from their histories."""
+    runs = await store.waits.parked(run_ids)
+    histories = await store.runs.histories([run.run_id for run in runs])
+    found: list[LiveRun] = []
+    for run in runs:
+        live = await _fold(run, histories[run.run_id], store, versions, now, max_recoveries)
+        if live is not None:
+            live.woken = True
+            found.append(live)
+    return found
+
+
+async def reread(
+    store: Store, versions: Versions, run: RunSummary, now: int, max_recoveries: int
+) -> LiveRun | None:
+    """One live run, folded from its history; None when it has ended meanwhile."""
+    history = await store.runs.history(run.run_id)
+    return await _fold(run, history, store, versions, now, max_recoveries)
+
+
 async def _fold(
     run: RunSummary, history: _History, store: Store, versions: Versions, now: int, max_recoveries: int
 ) -> LiveRun | None:
     try:
         dag = await versions.find(run.dag, run.version)
         state = _replay(RunState(run.run_id, dag, run.parameters), history)
-        live = LiveRun(run, dag, state, at=now, shown=RunPhase(run.state))
+        live = LiveRun(run, dag, state, at=now, shown=RunPhase(run.state), settled=state.sequence)
         # Tasks that a fold finds ready were never started: they queue again as they are.
         if store.shards.died(run.shard):
             decide.recover(state, now, live.records, max_recoveries=max_recoveries)
         else:
             decide.lose_attempts(state, now, live.records)
         state.ready = deque(dict.fromkeys(i for i in state.ready if state.tasks[i] is TaskState.READY))
+        live.reuse = await carried_results(store, run, dag)
         if dag.needs_event:
             live.event = await event_of(store, run)
     except StorageError:
@@ -85,7 +111,15 @@ async def _fold(
 
 
 def _replay(state: RunState, history: _History) -> RunState:
-    """The state that the whole history folds to; raises one of `DAMAGED` when it is not the history of a live run."""
+    """As `replayed`; raises one of `DAMAGED` also when it is not the history of a live run."""
+    replayed(state, history)
+    if state.phase is RunPhase.QUEUED or state.phase in FINAL_RUN_STATES:
+        raise InvalidTransition(state.run_id, "summary of a live run", state.phase)
+    return state
+
+
+def replayed(state: RunState, history: _History) -> RunState:
+    """The state that the whole history folds to; raises one of `DAMAGED` when it is no history of that DAG."""
     for sequence, at, body in history:
         if sequence != state.sequence:
             raise InvalidTransition(
@@ -94,8 +128,6 @@ def _replay(state: RunState, history: _History) -> RunState:
         for record in decode(body):
             apply(state, record, at)
         state.sequence += 1
-    if state.phase is RunPhase.QUEUED or state.phase in FINAL_RUN_STATES:
-        raise InvalidTransition(state.run_id, "summary of a live run", state.phase)
     return state
 
 
@@ -116,19 +148,3 @@ async def event_of(store: Store, run: NewRun | RunSummary) -> Event | None:
     if logged is not None and reference_of(logged.event) is not None:
         raise ValueError(f"the data of its event is lost: {logged.event.extensions['dataref']}")
     return logged.event if logged is not None else None
-
-
-async def carried_results(store: Store, run: NewRun | RunSummary) -> dict[str, bytes]:
-    """Results that the run which this one retries already has, by task id."""
-    asked = await store.log.get(run.position)
-    earlier = (
-        asked.event.data.get("run_id") if asked is not None and isinstance(asked.event.data, dict) else None
-    )
-    if not isinstance(earlier, str):
-        return {}
-    return {
-        record.task: record.result
-        for _, _, body in await store.runs.history(earlier)
-        for record in decode(body)
-        if isinstance(record, TaskSucceeded)
-    }

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tidemill.dag.definition import Dag
-from tidemill.errors import DefinitionError, NotFound, Problem
-from tidemill.project.workflows import load_source
+from tidemill.errors import NotFound
+from tidemill.project.waits import pattern_bodies
+from tidemill.project.workflows import load_version
 from tidemill.runs.view import encode_graph
 from tidemill.storage.contract import RunStore
 
@@ -20,7 +21,7 @@ class Versions:
 
     def __init__(self, dags: Mapping[str, Dag], store: RunStore, *, root: Path | None) -> None:
         self._store = store
-        #: Where kept sources find the modules beside them.
+        #: Where kept sources find the modules beside them that are not kept with them.
         self._root = root
         self._known: dict[tuple[str, str], Dag] = {(dag.dag_id, dag.version): dag for dag in dags.values()}
         self._dags = dags
@@ -30,11 +31,17 @@ class Versions:
         self._dags = dags
         self._known.update({(dag.dag_id, dag.version): dag for dag in dags.values()})
 
+    def patterns(self) -> dict[str, bytes]:
+        """What the loaded versions wait for, by name."""
+        return {name: body for dag in self._dags.values() for name, body in pattern_bodies(dag).items()}
+
     async def save(self) -> None:
         """Keep every loaded version with its source, so that its runs can end on it after the files change."""
         await asyncio.gather(  # one commit
             *(
-                self._store.save_version(dag.dag_id, dag.version, dag.file, dag.source, encode_graph(dag))
+                self._store.save_version(
+                    dag.dag_id, dag.version, dag.file, dag.source, encode_graph(dag), modules=dag.modules
+                )
                 for dag in self._dags.values()
             )
         )
@@ -55,9 +62,7 @@ class Versions:
         if kept is None:
             raise NotFound("version", f"{dag_id}@{version}")
         file, source, _ = kept
-        dag = load_source(source, file, dag_id, root=self._root)
-        if dag.version != version:
-            reason = f"the kept source of {dag_id}@{version} now makes another graph ({dag.version})"
-            raise DefinitionError([Problem(file, 0, reason)])
+        modules = await self._store.modules(dag_id, version)
+        dag = load_version(dag_id, version, file=file, source=source, modules=modules, root=self._root)
         self._known[dag_id, version] = dag
         return dag

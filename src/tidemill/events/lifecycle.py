@@ -34,6 +34,7 @@ __all__ = [
     "retry_requested",
     "run_completed",
     "run_type",
+    "run_waiting",
     "schedule_source",
     "schedule_tick",
     "source_gap",
@@ -130,6 +131,8 @@ def subscription_changed(
     )
 
 
+#: Waits that an event lists.
+_TOLD = 100
 #: Source of events about trees; their ids are correlation ids.
 TREE_SOURCE = "/tidemill/trees"
 
@@ -231,6 +234,55 @@ def run_completed(
     )
 
 
+def run_waiting(
+    *,
+    dag: str,
+    run_id: str,
+    sequence: int,
+    version: str,
+    trigger: str,
+    at_us: int,
+    waits: Sequence[Mapping[str, Any]],
+    correlation_id: str,
+    causation_id: str,
+    hop_count: int,
+    traceparent: str | None,
+) -> Event:
+    """The event that tells that everything left of a run waits; one each time that it begins to.
+
+    `sequence` is that of the decision; `waits` have `task`, `kind`, `due_at` in microseconds or None, and more by kind.
+    """
+    extensions: dict[str, ExtensionValue] = {
+        "correlationid": correlation_id,
+        "causationid": causation_id,
+        "hopcount": hop_count,
+    }
+    if traceparent is not None:
+        extensions["traceparent"] = traceparent
+    at = rfc3339(at_us)
+    told = [
+        {**one, "due_at": None if one["due_at"] is None else rfc3339(one["due_at"])} for one in waits[:_TOLD]
+    ]
+    return Event(
+        id=f"{run_id}/waiting/{sequence}",
+        source=dag_source(dag),
+        type=Type.RUN_WAITING.value,
+        subject=run_id,
+        time=at,
+        datacontenttype="application/json",
+        data={
+            "run_id": run_id,
+            "dag": dag,
+            "version": version,
+            "state": "waiting",
+            "trigger": trigger,
+            "waits": told,
+            "waiting_since": at,
+        },
+        extensions=extensions,
+    )
+
+
 def schedule_tick(*, dag: str, scheduled_at_us: int, interval_start_us: int, interval_end_us: int) -> Event:
     """The event that starts the scheduled run of `dag` for one interval; one per DAG and scheduled time."""
     scheduled_at = rfc3339(scheduled_at_us)
@@ -298,8 +350,17 @@ def retry_requested(
     id: str,  # noqa: A002
     by: str,
     at_us: int | None = None,
+    rerun: JSON = None,
+    version: str | None = None,
 ) -> Event:
-    """The event that starts a new run of `dag` which takes over what `run_id` has already done."""
+    """The event that starts a new run of `dag` which takes over what `run_id` has already done.
+
+    `rerun` says what of it, where it is not everything (see `runs.rerun.Plan`); `version` is the DAG's, where it is
+    not the current one, and `parameters` are those of that version then.
+    """
+    chosen = {} if rerun is None else {"rerun": rerun}
+    if version is not None:
+        chosen["version"] = version
     return Event(
         id=id,
         source=dag_source(dag),
@@ -307,7 +368,7 @@ def retry_requested(
         subject=dag,
         time=None if at_us is None else rfc3339(at_us),
         datacontenttype="application/json",
-        data={"dag": dag, "run_id": run_id, "parameters": parameters, "by": by},
+        data={"dag": dag, "run_id": run_id, "parameters": parameters, "by": by, **chosen},
     )
 
 

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tidemill.clock import Clock, SystemClock
-from tidemill.executors.result import cancelled, failed, succeeded, timed_out
+from tidemill.executors.result import cancelled, failed, succeeded
+from tidemill.executors.time_limits import TimeLimits
 from tidemill.runs.attempts import Attempt, Outcome
 
 __all__ = ["LoopExecutor"]
@@ -123,12 +124,13 @@ class LoopExecutor:
             return cancelled(attempt)
         self._running[key] = task
         try:
-            if attempt.node.timeout is None:
-                result = await attempt.node.function(*attempt.args, **attempt.kwargs)
+            node = attempt.node
+            if node.timeout is None and node.policy.heartbeat is None:
+                result = await node.function(*attempt.args, **attempt.kwargs)
             else:
-                result = await self._make_in_time(attempt, attempt.node.timeout.total_seconds())
-        except _OutOfTime:
-            return timed_out(attempt)
+                result = await self._make_in_time(attempt)
+        except _OutOfTime as out:
+            return out.outcome
         except asyncio.CancelledError as error:
             return cancelled(attempt) if key in self._asked or self._closed else failed(attempt, error)
         except BaseException as error:  # also SystemExit: a task must not end the service
@@ -139,18 +141,18 @@ class LoopExecutor:
             self._asked.discard(key)
         return succeeded(attempt, result, self._max_result_bytes)
 
-    async def _make_in_time(self, attempt: Attempt, seconds: float) -> Any:
+    async def _make_in_time(self, attempt: Attempt) -> Any:
         try:
             async with asyncio.timeout(None) as deadline:
                 # The clock decides when, so that limits of time hold under virtual time too.
-                timer = self._clock.call_later(seconds, lambda: deadline.reschedule(self._loop.time()))
+                limits = TimeLimits(attempt, self._clock, lambda: deadline.reschedule(self._loop.time()))
                 try:
-                    return await attempt.node.function(*attempt.args, **attempt.kwargs)
+                    return await attempt.node.function(*attempt.args, **limits.arguments())
                 finally:
-                    timer.cancel()
+                    limits.cancel()
         except TimeoutError:
-            if deadline.expired():
-                raise _OutOfTime from None
+            if deadline.expired() and limits.broken is not None:
+                raise _OutOfTime(limits.broken) from None
             raise  # the function's own
 
 
@@ -164,4 +166,5 @@ def _is_marked(task: asyncio.Task[None], context: contextvars.Context) -> bool:
 
 
 class _OutOfTime(Exception):  # noqa: N818 - a signal between two methods
-    pass
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome

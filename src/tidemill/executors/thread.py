@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from tidemill.clock import Clock, SystemClock
-from tidemill.executors.result import cancelled, failed, succeeded, timed_out
+from tidemill.executors.result import cancelled, failed, succeeded
 from tidemill.executors.threads import Threads
+from tidemill.executors.time_limits import TimeLimits, has_time_limits
 from tidemill.runs.attempts import Attempt, Outcome
 
 __all__ = ["ThreadExecutor"]
@@ -59,27 +61,27 @@ class ThreadExecutor:
         self._threads.close()
 
     async def _wait(self, attempt: Attempt) -> Outcome:
-        # Functions called by the task see the context of this attempt, and what they set ends with it.
-        invoke = partial(contextvars.copy_context().run, self._invoke, attempt)
-        future = asyncio.wrap_future(self._threads.submit(invoke))
-        timeout = attempt.node.timeout
-        if timeout is None:
-            return await future
+        if not has_time_limits(attempt):
+            return await self._submit(attempt, attempt.kwargs)
         try:
             async with asyncio.timeout(None) as deadline:
-                timer = self._clock.call_later(
-                    timeout.total_seconds(), lambda: deadline.reschedule(self._loop.time())
-                )
+                limits = TimeLimits(attempt, self._clock, lambda: deadline.reschedule(self._loop.time()))
                 try:
-                    return await future
+                    return await self._submit(attempt, limits.arguments())
                 finally:
-                    timer.cancel()
+                    limits.cancel()
         except TimeoutError:  # never the function's own: that is an outcome
-            return timed_out(attempt)
+            assert limits.broken is not None  # noqa: S101 - for the type checker
+            return limits.broken
 
-    def _invoke(self, attempt: Attempt) -> Outcome:
+    def _submit(self, attempt: Attempt, kwargs: Mapping[str, Any]) -> asyncio.Future[Outcome]:
+        # Functions called by the task see the context of this attempt, and what they set ends with it.
+        invoke = partial(contextvars.copy_context().run, self._invoke, attempt, kwargs)
+        return asyncio.wrap_future(self._threads.submit(invoke))
+
+    def _invoke(self, attempt: Attempt, kwargs: Mapping[str, Any]) -> Outcome:
         try:
-            result = attempt.node.function(*attempt.args, **attempt.kwargs)
+            result = attempt.node.function(*attempt.args, **kwargs)
         except BaseException as error:  # also SystemExit: a task must not end the service
             return failed(attempt, error)
         return succeeded(attempt, result, self._max_result_bytes)

@@ -19,13 +19,16 @@ from tidemill.project.schemas import Schemas, load_schemas
 from tidemill.project.triggers import Definitions, load_triggers
 from tidemill.project.workflows import load_workflows
 
-__all__ = ["load"]
+__all__ = ["Refuse", "load"]
+
+Refuse = Callable[[Mapping[str, Dag]], list[Problem]]
 
 
-def load(root: Path, *, max_tasks: int = 1000) -> Project:
+def load(root: Path, *, max_tasks: int = 1000, refuse: Refuse | None = None) -> Project:
     """The project in the folder `root`; folders that are missing in it say nothing.
 
-    Raises `DefinitionError` with everything wrong in workflows, triggers and schemas (the user must correct
+    `refuse` says what is wrong with DAGs that are right by themselves: it knows what they can be given. Raises
+    `DefinitionError` with everything wrong in workflows, triggers and schemas (the user must correct
     the files; nothing of them is used), and `SettingsError` when there is no such folder.
     """
     root = root.resolve()
@@ -37,6 +40,8 @@ def load(root: Path, *, max_tasks: int = 1000) -> Project:
         root, dags, excused=_excused(root, workflow_problems), upcasts=schemas.upcasts
     )
     problems = [*workflow_problems, *definitions.problems, *schemas.problems]
+    if refuse is not None:
+        problems += refuse(dags)
     if problems:
         raise DefinitionError(problems)
     return Project(

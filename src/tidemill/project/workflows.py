@@ -7,6 +7,8 @@ Rules:
 2. Files import their siblings by plain name while they are loaded. Siblings are forgotten afterwards, so that
    a reload reads their new text: import them at the top of a file, not inside a task.
 3. A file belongs to the DAGs that its own module-level code declares, also through a factory of a sibling.
+4. A version is a file with the siblings that it imports: their texts are kept with it, and what loads a kept version
+   imports those texts and not what the folder holds by then.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import importlib.util
 import linecache
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -27,13 +29,22 @@ from tidemill.dag.build import build
 from tidemill.dag.declaration import DagDefinition, collect
 from tidemill.dag.definition import Dag
 from tidemill.errors import DefinitionError, Problem
+from tidemill.project.imports import MAX_FILE_BYTES, ModuleTexts
+from tidemill.project.kept_modules import importing
+from tidemill.project.waits import wait_problems
+from tidemill.runs.conditions import problems_of
 
-__all__ = ["FOLDER", "MAX_FILE_BYTES", "load_module", "load_source", "load_workflows", "siblings"]
+__all__ = [
+    "FOLDER",
+    "MAX_FILE_BYTES",
+    "load_module",
+    "load_source",
+    "load_version",
+    "load_workflows",
+    "siblings",
+]
 
 FOLDER = "workflows"
-#: Longest definition file, in bytes.
-MAX_FILE_BYTES = 1024 * 1024
-
 _PRIVATE = "tidemill_workflow_"
 #: Loading changes `sys.path` for a moment.
 _loading = threading.RLock()
@@ -49,6 +60,7 @@ def load_workflows(root: Path, *, max_tasks: int) -> tuple[dict[str, Dag], list[
     dags: dict[str, Dag] = {}
     problems: list[Problem] = []
     places: dict[str, tuple[str, int]] = {}
+    texts = ModuleTexts(folder)
     with siblings(folder):
         for path in _files(folder):
             file = path.relative_to(root.absolute()).as_posix()
@@ -57,39 +69,69 @@ def load_workflows(root: Path, *, max_tasks: int) -> tuple[dict[str, Dag], list[
                 problems.append(loaded)
                 continue
             text, definitions = loaded
+            modules = texts.of(text) if definitions else {}
             for definition in definitions:
                 first = places.setdefault(str(definition.dag_id), (file, definition.line))
                 if first != (file, definition.line):
                     problems.append(_duplicate(definition, file, first))
-                built = build(definition, file=file, source=text, max_tasks=max_tasks)
+                built = build(definition, file=file, source=text, modules=modules, max_tasks=max_tasks)
                 if isinstance(built, Dag):
+                    problems.extend(wait_problems(built))
                     dags.setdefault(built.dag_id, built)
+                    problems.extend(problems_of(built))
                 else:
                     problems.extend(built)
     return dags, sorted(problems)
 
 
 def load_source(
-    source_text: str, file: str, dag_id: str, *, root: Path | None = None, max_tasks: int = 1_000_000
+    source_text: str,
+    file: str,
+    dag_id: str,
+    *,
+    root: Path | None = None,
+    modules: Mapping[str, str] | None = None,
+    max_tasks: int = 1_000_000,
 ) -> Dag:
     """The DAG `dag_id` of a kept version, made again from the text of its file.
 
-    With `root`, siblings are imported from the project as it is now: their older text is not kept. Raises
-    `DefinitionError` when the text does not make that DAG any more.
+    Siblings are imported from `modules`, the texts that are kept with it by path relative to the workflows folder.
+    Where they are None they are not known: then, and for what is not among them, siblings are imported from the
+    project at `root` as it is now, where one is given. Raises `DefinitionError` when the text does not make that DAG
+    any more.
     """
-    name = f"<{file} {_digest(file, source_text)}>"
+    label = _digest(file, source_text)
+    name = f"<{file} {label}>"
     linecache.cache[name] = (len(source_text), None, source_text.splitlines(keepends=True), name)
-    with siblings(None if root is None else (root / FOLDER).absolute()):
+    folder = None if root is None else (root / FOLDER).absolute()
+    with siblings(folder), _kept(modules, label, folder):
         found = _execute(source_text, name, file)
         if isinstance(found, Problem):
             raise DefinitionError([found])
         for definition in found:
             if definition.dag_id == dag_id:
-                built = build(definition, file=file, source=source_text, max_tasks=max_tasks)
+                built = build(definition, file=file, source=source_text, modules=modules, max_tasks=max_tasks)
                 if isinstance(built, Dag):
                     return built
                 raise DefinitionError(built)
     raise DefinitionError([Problem(file, 0, f"this version does not declare DAG {dag_id!r}")])
+
+
+def load_version(
+    dag_id: str,
+    version: str,
+    *,
+    file: str,
+    source: str,
+    modules: Mapping[str, str] | None,
+    root: Path | None,
+) -> Dag:
+    """A kept version of a DAG as it was; raises `DefinitionError` when its text makes another graph by now."""
+    dag = load_source(source, file, dag_id, root=root, modules=modules)
+    if dag.version != version:
+        reason = f"the kept source of {dag_id}@{version} now makes another graph ({dag.version})"
+        raise DefinitionError([Problem(file, 0, reason)])
+    return dag
 
 
 def load_module(root: Path, name: str) -> ModuleType:
@@ -136,9 +178,10 @@ def _execute(text: str, name: str, file: str) -> list[DagDefinition] | Problem:
     try:
         code = compile(text, name, "exec", dont_inherit=True)
     except SyntaxError as error:
-        return Problem(file, error.lineno or 0, f"syntax error: {error.msg}", error.offset or 0)
+        place = (error.lineno or 0, f"syntax error: {error.msg}", error.offset or 0)
+        return Problem(file, *place, rule="syntax")
     except (ValueError, RecursionError, MemoryError) as error:
-        return Problem(file, 0, f"the file cannot be compiled: {error}")
+        return Problem(file, 0, f"the file cannot be compiled: {error}", rule="syntax")
     # Kept under its private name: pickling and the resolution of annotations look a function's module up
     # there.
     before = sys.modules.get(module.__name__)
@@ -150,10 +193,21 @@ def _execute(text: str, name: str, file: str) -> list[DagDefinition] | Problem:
         del sys.modules[module.__name__]
         if before is not None:
             sys.modules[module.__name__] = before
-        return Problem(
-            file, raised.line_in(error, name), f"importing the file raised {raised.describe(error)}"
-        )
+        return _import_problem(error, name, file)
     return [definition for definition in found if definition.file == name]
+
+
+def _import_problem(error: BaseException, name: str, file: str) -> Problem:
+    message = f"importing the file raised {raised.describe(error)}"
+    rule = "import"
+    if isinstance(error, SyntaxError) and error.filename != name:  # in a module beside it
+        message += f" ({Path(error.filename or '').name}:{error.lineno})"
+    elif isinstance(error, ModuleNotFoundError) and error.name:
+        rule = "missing-dependency"
+        message += f"; install what brings {error.name.partition('.')[0]!r}, or correct the name"
+    elif isinstance(error, ImportError):
+        rule = "missing-dependency"
+    return Problem(file, raised.line_in(error, name), message, rule=rule)
 
 
 def _digest(file: str, text: str) -> str:
@@ -162,7 +216,17 @@ def _digest(file: str, text: str) -> str:
 
 def _duplicate(second: DagDefinition, file: str, first: tuple[str, int]) -> Problem:
     place = f"{first[0]}:{first[1]}"
-    return Problem(file, second.line, f"DAG {second.dag_id!r} is declared twice; the other one is at {place}")
+    message = f"DAG {second.dag_id!r} is declared twice; the other one is at {place}"
+    return Problem(file, second.line, message, rule="duplicate-dag")
+
+
+@contextmanager
+def _kept(modules: Mapping[str, str] | None, label: str, folder: Path | None) -> Iterator[None]:
+    if not modules:
+        yield
+        return
+    with _loading, importing(modules, label, folder):
+        yield
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from tidemill.routing.loops import RUN_ENDS
 from tidemill.routing.outcomes import Routed, WorkKind, add_run, contained, dead_letter, hops, lost
 from tidemill.routing.subscribed import Subscribed
 from tidemill.routing.trees import may_match_trees
+from tidemill.routing.waits import Awaited
 from tidemill.storage.contract import Delivery, Disposition, DispositionKind
 
 __all__ = ["Routed", "Routes"]
@@ -36,6 +37,8 @@ class Routes:
 
     def __init__(self, project: Project, *, max_hops: int, enriched: Enriched | None = None) -> None:
         """`enriched` holds what was looked up for the events that are routed."""
+        #: What runs wait for; None where nobody asks.
+        self.awaited: Awaited | None = None
         self._enriched = enriched
         self._dags = project.dags
         self._max_hops = max_hops
@@ -62,6 +65,8 @@ class Routes:
         if "dataref" in event.extensions and reference_of(event) is not None:
             lost(logged, at, into)
             return
+        if self.awaited is not None:
+            into.waits += self.awaited.keys(logged)
         told = told_to(event)
         if self._followed:
             self._note(logged, told, into)
@@ -127,8 +132,12 @@ class Routes:
         if dag is None:
             dead_letter(logged, trigger, "unknown_dag", f"there is no DAG {event.subject!r}", at, into)
             return
-        asked = event.data.get("parameters") if isinstance(event.data, dict) else None
+        data = event.data if isinstance(event.data, dict) else {}
+        asked, version = data.get("parameters"), data.get("version")
         values: Mapping[str, Any] = asked if isinstance(asked, dict) else {}
+        if isinstance(version, str):  # they are those of that version, as whoever asked has checked
+            add_run(dag, trigger, logged, values, at, into, version=version)
+            return
         try:
             parameters = dag.parameters.validate(values)
         except ParameterError as error:

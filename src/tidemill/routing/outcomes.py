@@ -63,6 +63,8 @@ class Routed:
     unsubscribed: list[str] = field(default_factory=list)
     #: Events that were derived, each with the time of that.
     derived: list[tuple[Event, int]] = field(default_factory=list)
+    #: (key, position) of events that some run may wait for.
+    waits: list[tuple[str, int]] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -75,6 +77,7 @@ class Routed:
             or self.unsubscribed
             or self.derived
             or self.dead_letters
+            or self.waits
         )
 
 
@@ -106,8 +109,12 @@ def add_run(
     run: str | None = None,
     together: Sequence[LoggedEvent] = (),
     admission: str | None = None,
+    version: str | None = None,
 ) -> str:
-    """Add the run that an event starts, and return its id; `together` are its events, where it has several."""
+    """Add the run that an event starts, and return its id; `together` are its events, where it has several.
+
+    `version` is that of the DAG, where it is not the current one.
+    """
     event = logged.event
     run = run or run_id_of(trigger, logged)
     extensions = event.extensions
@@ -115,7 +122,7 @@ def add_run(
         NewRun(
             run_id=run,
             dag=dag.dag_id,
-            version=dag.version,
+            version=version or dag.version,
             trigger=trigger,
             position=logged.position,
             event_source=event.source,

@@ -23,7 +23,8 @@ from tidemill.routing.derived import Derivations, Derived
 from tidemill.routing.dispositions import Routed, Routes
 from tidemill.routing.enriched import Enriched
 from tidemill.routing.trees import Trees, ends_of, runs_of
-from tidemill.storage.commit import ADMISSION_CURSOR, ROUTER_CURSOR
+from tidemill.routing.waits import Awaited
+from tidemill.storage.commit import ADMISSION_CURSOR, PATTERNS_CURSOR, ROUTER_CURSOR
 from tidemill.storage.contract import RouteBatch, Store
 from tidemill.storage.pauses import pause_after
 
@@ -50,6 +51,7 @@ class Router:
         self._enriched = Enriched(project, clock=clock)
         self._derivations = Derivations(project, self._enriched, max_hops=max_hops)
         self._routes = Routes(project, max_hops=max_hops, enriched=self._enriched)
+        self._routes.awaited = self._awaited = Awaited(store.waits)
         self._gate = Gate(store, project, max_held=max_held, enriched=self._enriched)
         self._trees = Trees(store, waits=self._gate.waits)
         self._committed = store.log.routed
@@ -84,6 +86,11 @@ class Router:
                     # What was decided since the last commit is forgotten, and decided again from the database.
                     await self._land()
                     await self._clock.sleep(pause_after(1))
+                except CursorMoved as moved:
+                    if moved.name != PATTERNS_CURSOR:
+                        raise
+                    # Somebody waits for more than we know of: nothing of that batch was committed.
+                    self._flight, self._position = None, -1
         finally:
             if self._flight is not None:
                 self._flight.cancel()
@@ -93,6 +100,7 @@ class Router:
         if self._store.shards.shared or self._position != self._committed:  # others may have routed since
             self._committed = await self._read_cursor()
         self._position = self._committed
+        await self._awaited.load()
         project = self._project
         await self._store.definitions.begin(project.version, project.written, position=self._committed)
         self._routes.made.load(await self._store.subscriptions.at(self._committed))
@@ -198,6 +206,8 @@ class Router:
             tree_ends=routed.tree_ends,
             unsubscribed=routed.unsubscribed,
             derived=routed.derived,
+            waits=routed.waits,
+            patterns=self._awaited.version,
         )
         self._committed = position
         self._flight = asyncio.get_running_loop().create_task(self._commit(batch, routed.freed))

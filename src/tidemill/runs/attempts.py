@@ -5,13 +5,14 @@ An executor decides nothing: no retry, no order, no state. The engine hands it a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
 from tidemill.dag.definition import Dag, TaskNode
 from tidemill.events.event import Event
+from tidemill.runs.spawning import Spawned
 
 __all__ = ["Attempt", "Executor", "Inputs", "Outcome", "OutcomeKind"]
 
@@ -26,6 +27,8 @@ class Inputs:
     parameters: bytes
     #: The event that started the run, where a task of the DAG asks for its context.
     event: Event | None = None
+    #: Its own arguments by name, where it is one of a map.
+    item: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +45,8 @@ class Attempt:
     kwargs: Mapping[str, Any]
     #: For a deferred task, in place of `args` and `kwargs`, which are empty then.
     inputs: Inputs | None = None
+    #: What it asks to be added to the run, where its task may ask for anything.
+    spawned: Spawned | None = None
     #: Which task run of the run this is: the node's index, or one beyond all nodes for a mapped task run.
     index: int = -1
     #: Its name in histories: the node's, with the place in brackets for a mapped task run.
@@ -59,6 +64,8 @@ class OutcomeKind(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    #: The task raised `Skip`; `message` says why.
+    SKIPPED = "skipped"
 
 
 @dataclass(slots=True, eq=False)
@@ -79,6 +86,8 @@ class Outcome:
     permanent: bool = False
     #: The task (or its timeout) asked for this delay in seconds before the next attempt.
     retry_after: float | None = None
+    #: Task runs that it asks for, with their arguments as JSON text, for SUCCEEDED.
+    spawned: Sequence[tuple[str, bytes]] = ()
 
 
 class Executor(Protocol):

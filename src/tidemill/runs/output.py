@@ -15,7 +15,7 @@ __all__ = ["Results", "output_problem", "run_output"]
 
 
 class Results(Mapping[int, Any]):
-    """Results decoded anew for each reader, so that no task sees what another one changed."""
+    """Results decoded anew for each reader, so that no task sees what another one changed; null where none is."""
 
     __slots__ = ("_texts",)
 
@@ -23,7 +23,8 @@ class Results(Mapping[int, Any]):
         self._texts = texts
 
     def __getitem__(self, index: int) -> Any:
-        return orjson.loads(self._texts[index])
+        text = self._texts.get(index)
+        return None if text is None else orjson.loads(text)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._texts)
@@ -38,7 +39,7 @@ def run_output(state: RunState) -> bytes | None:
         case None:
             return None
         case ResultRef(index=index, path=()):
-            return state.results[index]
+            return state.results.get(index, b"null")
     return orjson.dumps(resolve_output(state.dag, Results(state.results), orjson.loads(state.parameters)))
 
 

@@ -8,26 +8,39 @@ ever: old histories replay on new code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 __all__ = [
     "CancelRequested",
+    "DependencyDecided",
     "Failure",
     "Record",
+    "ResultFrom",
     "RunEnded",
+    "RunMigrated",
     "RunRecovered",
+    "RunResumed",
     "RunStarted",
+    "RunWaiting",
     "TaskCancelled",
+    "TaskExpanded",
     "TaskFailed",
     "TaskLost",
     "TaskRetrying",
+    "TaskSkipped",
     "TaskStarted",
     "TaskSucceeded",
+    "TaskWaiting",
+    "TasksSpawned",
     "decode",
     "encode",
+    "trimmed",
 ]
+
+#: Texts shorter than this are held in more memory than they need.
+_ROOM = 4096
 
 
 class Failure(NamedTuple):
@@ -91,6 +104,69 @@ class TaskFailed(NamedTuple):
     failure: Failure
 
 
+class TaskSkipped(NamedTuple):
+    """The task said that there is nothing to do."""
+
+    task: str
+    attempt: int
+    reason: str
+
+
+class TaskExpanded(NamedTuple):
+    """A mapped task is called `size` times; its task runs are named `task[0]` to `task[size - 1]`."""
+
+    task: str
+    size: int
+
+
+class TaskWaiting(NamedTuple):
+    """A wait begins, which no executor hears of; it ends by `TaskSucceeded`, `TaskFailed` or `TaskSkipped`.
+
+    `due_at` is when its time is up, None: never. `detail` says what it waits for; see `waits`.
+    """
+
+    task: str
+    attempt: int
+    due_at: int | None
+    detail: dict[str, Any]
+
+
+class RunWaiting(NamedTuple):
+    """Everything that is left of the run waits; until it does not any more the run is rows, and nothing in memory."""
+
+
+class RunResumed(NamedTuple):
+    """A wait has ended, and some task has something to do."""
+
+
+class TasksSpawned(NamedTuple):
+    """The task run `by` asks for task runs of `task`: a JSON array of objects, their arguments by name."""
+
+    task: str
+    by: str
+    arguments: bytes
+
+
+class RunMigrated(NamedTuple):
+    """From here on the run goes on with `version` of its DAG, and its whole history is folded with that one."""
+
+    version: str
+    was: str
+    by: str
+
+
+class DependencyDecided(NamedTuple):
+    """Whether the result of `upstream` fulfils the condition under which `task` waits for it.
+
+    With an `error` it could not be told, which counts as a failure of `upstream`.
+    """
+
+    task: str
+    upstream: str
+    holds: bool
+    error: str
+
+
 class TaskCancelled(NamedTuple):
     """The attempt stopped because the run was cancelled."""
 
@@ -105,6 +181,18 @@ class TaskLost(NamedTuple):
     attempt: int
 
 
+class ResultFrom(NamedTuple):
+    """Where the result of the task came from that has just succeeded as attempt 0, when it was not merely carried over.
+
+    `how` is "cached" (made by `run` for the same code and inputs) or "edited" (written by `by` in place of `run`'s).
+    """
+
+    task: str
+    how: str
+    run: str
+    by: str = ""
+
+
 Record = (
     RunStarted
     | RunRecovered
@@ -116,6 +204,15 @@ Record = (
     | TaskFailed
     | TaskCancelled
     | TaskLost
+    | TaskSkipped
+    | TaskExpanded
+    | DependencyDecided
+    | TasksSpawned
+    | ResultFrom
+    | TaskWaiting
+    | RunWaiting
+    | RunResumed
+    | RunMigrated
 )
 
 _NAMES: dict[type[Record], str] = {
@@ -129,8 +226,22 @@ _NAMES: dict[type[Record], str] = {
     TaskFailed: "task_failed",
     TaskCancelled: "task_cancelled",
     TaskLost: "task_lost",
+    TaskSkipped: "task_skipped",
+    TaskExpanded: "task_expanded",
+    DependencyDecided: "dependency_decided",
+    TasksSpawned: "tasks_spawned",
+    ResultFrom: "result_from",
+    TaskWaiting: "task_waiting",
+    RunWaiting: "run_waiting",
+    RunResumed: "run_resumed",
+    RunMigrated: "run_migrated",
 }
 _TYPES = {name: record for record, name in _NAMES.items()}
+
+
+def trimmed(text: bytes) -> bytes:
+    """The same JSON text without the room that orjson left behind it: kept results would hold 4 KiB each."""
+    return bytes(memoryview(text)) if len(text) < _ROOM else text
 
 
 def encode(records: Sequence[Record]) -> bytes:
@@ -141,6 +252,8 @@ def encode(records: Sequence[Record]) -> bytes:
             rows.append(("task_succeeded", record[0], record[1], orjson.Fragment(record[2])))
         elif type(record) is TaskStarted:
             rows.append(("task_started", record[0], record[1]))
+        elif type(record) is TasksSpawned:
+            rows.append(("tasks_spawned", record[0], record[1], orjson.Fragment(record[2])))
         else:
             rows.append((_NAMES[type(record)], *(tuple(v) if isinstance(v, Failure) else v for v in record)))
     return orjson.dumps(rows)
@@ -154,8 +267,8 @@ def decode(body: bytes) -> list[Record]:
 def _decode(row: list[object]) -> Record:
     kind = _TYPES[str(row[0])]
     values = row[1:]
-    if kind is TaskSucceeded:
-        values[2] = orjson.dumps(values[2])
+    if kind is TaskSucceeded or kind is TasksSpawned:
+        values[2] = trimmed(orjson.dumps(values[2]))
     elif kind is TaskFailed or kind is TaskRetrying:
         values[2] = Failure(*values[2])  # type: ignore[misc]
     return kind(*values)  # type: ignore[arg-type]

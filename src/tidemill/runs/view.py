@@ -1,18 +1,34 @@
-"""A run's tasks as people see them, folded from the history alone (no definition needed beyond its task ids)."""
+"""A run's tasks as people see them, folded from the history and the kept graph alone: the user's code is not needed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import orjson
+from typing import Any
 
 from tidemill.dag.definition import Dag
+from tidemill.errors import InvalidTransition
 from tidemill.runs import records
+from tidemill.runs.fold import apply
+from tidemill.runs.graph_text import decode_graph, encode_graph
 from tidemill.runs.records import decode
-from tidemill.runs.state import FINAL_RUN_STATES, FINAL_TASK_STATES, RunPhase, TaskState
+from tidemill.runs.state import RunPhase, RunState, TaskState
 
-__all__ = ["TaskView", "decode_graph", "encode_graph", "task_views"]
+__all__ = ["MapView", "TaskView", "decode_graph", "encode_graph", "reason_of", "task_views"]
+
+#: Task runs of maps that are listed one by one.
+MOST_TASK_RUNS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class MapView:
+    """How far the task runs of a mapped task are."""
+
+    total: int
+    done: int
+    succeeded: int
+    failed: int
+    skipped: int
 
 
 @dataclass(slots=True)
@@ -29,77 +45,110 @@ class TaskView:
     result: bytes | None = None
     #: When the next attempt is due, while retrying.
     retry_at: int | None = None
-
-
-def encode_graph(dag: Dag) -> bytes:
-    """The graph of a version as it is kept with it: (task id, ids it waits for), in topological order."""
-    return orjson.dumps(
-        [(node.task_id, [dag.tasks[above].task_id for above in node.upstream]) for node in dag.tasks]
-    )
-
-
-def decode_graph(graph: bytes) -> dict[str, list[str]]:
-    """Task id → ids it waits for, in topological order."""
-    return dict(orjson.loads(graph))
+    #: When its time is up and what it waits for, while it waits.
+    wait: tuple[int | None, Mapping[str, Any]] | None = None
+    #: Of a mapped task whose task runs are known.
+    map: MapView | None = None
+    #: How it came by its result without an attempt: "carried", "edited" or "cached"; empty when it was called.
+    reused: str = ""
+    #: The run that the result came from, and who edited it, where the history says so.
+    reused_from: str = ""
+    edited_by: str = ""
 
 
 def task_views(
-    upstream: Mapping[str, Sequence[str]], history: Iterable[tuple[int, int, bytes]]
+    dag: Dag, history: Iterable[tuple[int, int, bytes]], *, most_task_runs: int = MOST_TASK_RUNS
 ) -> list[TaskView]:
-    """The tasks of a run in the order of `upstream` (task id → ids it waits for), from its history rows.
+    """The tasks of a run in the DAG's order, each mapped one followed by its first task runs.
 
-    Tasks that became ready or can no longer run are told from their upstream tasks.
+    `dag` is the version that the run began with, or `decode_graph` of what is kept of it. A history that does not fit
+    is shown as far as it does.
     """
-    views = {task_id: TaskView(task_id) for task_id in upstream}
-    phase, cancelling = RunPhase.QUEUED, False
+    state = RunState("", dag)
+    views = {node.task_id: TaskView(node.task_id) for node in dag.tasks}
     for _, at, body in history:
         for record in decode(body):
-            match record:
-                case records.RunStarted():
-                    phase = RunPhase.RUNNING
-                case records.RunEnded():
-                    phase = RunPhase(record.state)
-                case records.CancelRequested():
-                    cancelling = True
-                case records.RunRecovered():
-                    pass
-                case _:
-                    _change(views[record.task], record, at)
-    for task_id, view in views.items():
-        _derive(view, [views[above] for above in upstream[task_id]], phase, cancelling)
-    return list(views.values())
+            try:
+                apply(state, record, at)
+            except InvalidTransition:
+                return _finished(state, views, most_task_runs)
+            if isinstance(record, records.DependencyDecided):
+                continue
+            name = getattr(record, "task", None)
+            if name is not None:
+                view = views.get(name)
+                if view is None:
+                    view = views[name] = TaskView(name)
+                _change(view, record, at)
+    return _finished(state, views, most_task_runs)
+
+
+def reason_of(history: Sequence[tuple[int, int, bytes]]) -> str | None:
+    """Why a run ended as it did, where that was no task's doing."""
+    for record in decode(history[-1][2]) if history else ():
+        if isinstance(record, records.RunEnded):
+            return record.reason or None
+    return None
+
+
+def _finished(state: RunState, views: dict[str, TaskView], most: int) -> list[TaskView]:
+    found: list[TaskView] = []
+    left = most
+    for node in state.dag.tasks:
+        view = views[node.task_id]
+        _complete(view, state, node.index)
+        found.append(view)
+        runs = state.unfolding.maps.get(node.index) if state.unfolding is not None else None
+        if runs is None:
+            continue
+        view.map = MapView(runs.total, runs.done, runs.succeeded, runs.failed, runs.skipped)
+        if view.state is TaskState.WAITING:
+            view.state = TaskState.RUNNING  # it waits for nothing but its own task runs
+        for place in range(min(runs.total, left)):
+            name = f"{node.task_id}[{place}]"
+            one = views.get(name) or TaskView(name)
+            _complete(one, state, runs.index_at(place))
+            found.append(one)
+        left = max(0, left - runs.total)
+    return found
+
+
+def _complete(view: TaskView, state: RunState, index: int) -> None:
+    """What is folded and not recorded."""
+    if state.phase is RunPhase.QUEUED and not state.cancelling:
+        return
+    view.state = state.tasks[index]
+    if view.state is not TaskState.RETRYING:
+        view.retry_at = None
+    if view.state is not TaskState.WAITING:
+        view.wait = None
+    if view.result is None and view.state is TaskState.SUCCEEDED:
+        view.result = state.results.get(index)
+    if view.error is None and view.state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED):
+        view.error = state.errors.get(index)
 
 
 def _change(view: TaskView, record: records.Record, at: int) -> None:
     match record:
         case records.TaskStarted():
-            view.state, view.attempts, view.retry_at = TaskState.RUNNING, record.attempt, None
-            view.started_at = view.started_at or at
+            view.attempts, view.started_at = record.attempt, view.started_at or at
         case records.TaskSucceeded():
-            view.state, view.result, view.ended_at, view.error = TaskState.SUCCEEDED, record.result, at, None
+            view.result, view.ended_at, view.error = record.result, at, None
+            view.reused = "" if record.attempt else "carried"
+        case records.ResultFrom():
+            view.reused, view.reused_from, view.edited_by = record.how, record.run, record.by
         case records.TaskRetrying():
-            view.state, view.error, view.retry_at = TaskState.RETRYING, record.failure, record.due_at
+            view.error, view.retry_at = record.failure, record.due_at
         case records.TaskFailed():
-            view.state, view.error, view.ended_at = TaskState.FAILED, record.failure, at
+            view.error, view.ended_at = record.failure, at
+        case records.TaskSkipped():
+            view.ended_at = at
+            view.error = records.Failure("Skip", record.reason) if record.reason else None
+        case records.TaskExpanded():
+            view.started_at = at
+        case records.TaskWaiting():
+            view.started_at, view.attempts, view.wait = at, record.attempt, (record.due_at, record.detail)
         case records.TaskCancelled():
-            view.state, view.ended_at = TaskState.CANCELLED, at
-        case records.TaskLost():
-            view.state = TaskState.READY
+            view.ended_at = at
         case _:
             pass
-
-
-def _derive(view: TaskView, above: Sequence[TaskView], phase: RunPhase, cancelling: bool) -> None:
-    has_ended = phase in FINAL_RUN_STATES
-    if view.state in FINAL_TASK_STATES or (view.state is TaskState.RUNNING and not has_ended):
-        return
-    if any(task.state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED) for task in above):
-        view.state = TaskState.UPSTREAM_FAILED
-    elif cancelling or has_ended:
-        view.state, view.retry_at = TaskState.CANCELLED, None
-    elif (
-        view.state is TaskState.PENDING
-        and phase is RunPhase.RUNNING
-        and all(task.state is TaskState.SUCCEEDED for task in above)
-    ):
-        view.state = TaskState.READY

@@ -30,6 +30,7 @@ from tidemill.project.model import (
 )
 from tidemill.service.database import open_project_store
 from tidemill.service.letters import decode_letter
+from tidemill.service.pools import LivePools, refusing
 from tidemill.service.reconcile import reconciler
 from tidemill.service.sinks import reaches
 from tidemill.settings import Settings
@@ -54,13 +55,15 @@ async def open_offline(
     on the project: ask its server instead.
     """
     given = clock or SystemClock()
-    project = load(root, max_tasks=settings.max_tasks_per_dag)
+    project = load(root, max_tasks=settings.max_tasks_per_dag, refuse=refusing(settings, root))
     store = await open_project_store(root, settings, clock=given)
     try:
         pauses = SourcePauses(store.log, store.ledger, clock=given)
         await pauses.load()
         trigger_pauses = PausedNames(store.log, store.ledger, kind=PausedKind.TRIGGER, clock=given)
         await trigger_pauses.load()
+        pools = LivePools(root, settings, store, clock=given)
+        await pools.load()
         yield create_application(
             Parts(
                 store=store,
@@ -74,6 +77,7 @@ async def open_offline(
                 pauses=pauses,
                 reconcile=reconciler(lambda: project, store.ledger, settings),
                 trigger_pauses=trigger_pauses,
+                pools=pools,
                 reaches=partial(reaches, settings=settings),
                 decode_letter=partial(decode_letter, project=lambda: project, settings=settings),
             )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tidemill.clock import Clock
 from tidemill.errors import DefinitionError, Problem, SettingsError, StoreUnavailable
-from tidemill.project.load import load
+from tidemill.project.load import Refuse, load
 from tidemill.project.model import Project
 
 __all__ = ["Reloaded", "Reloader"]
@@ -25,6 +25,7 @@ __all__ = ["Reloaded", "Reloader"]
 logger = logging.getLogger(__name__)
 
 _FOLDERS = ("workflows", "triggers", "schemas")
+_SETTINGS = "tidemill.toml"
 _SUFFIXES = frozenset({".py", ".yaml", ".yml", ".json"})
 
 #: Path, modification time and size of every file that says something.
@@ -54,8 +55,16 @@ class Reloader:
         clock: Clock,
         max_tasks: int,
         every_seconds: float,
+        refusing: Callable[[], Refuse | None] = lambda: None,
+        adopt: Callable[[], None] = lambda: None,
     ) -> None:
-        """`apply` makes a project the live one; it raises `SettingsError` and changes nothing where that cannot be."""
+        """`apply` makes a project the live one; it raises `SettingsError` and changes nothing where that cannot be.
+
+        `refusing` gives what is refused by what the settings file says now (raises `SettingsError`), and `adopt` lets
+        that hold, once the project fits.
+        """
+        self._refusing = refusing
+        self._adopt = adopt
         self._root = root
         self._current = current
         self._apply = apply
@@ -102,11 +111,13 @@ class Reloader:
             was = self._current().version
             self._seen = await asyncio.to_thread(_look, self._root)
             try:
-                project = await asyncio.to_thread(load, self._root, max_tasks=self._max_tasks)
+                refuse = self._refusing()
+                project = await asyncio.to_thread(load, self._root, max_tasks=self._max_tasks, refuse=refuse)
                 if self._closed:
                     raise SettingsError("the service is stopping")
                 if project.version != was:
                     await self._apply(project)
+                self._adopt()
             except DefinitionError as error:
                 return self._refuse(was, error.problems)
             except SettingsError as error:
@@ -138,6 +149,9 @@ class Reloader:
 
 def _look(root: Path) -> _Print:
     found = set()
+    with contextlib.suppress(OSError):  # a project need not have one
+        state = (root / _SETTINGS).stat()
+        found.add((_SETTINGS, state.st_mtime_ns, state.st_size))
     for folder in _FOLDERS:
         try:
             for path in (root / folder).rglob("*"):

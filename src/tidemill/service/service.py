@@ -23,8 +23,8 @@ from tidemill.api.auth import check_exposure
 from tidemill.api.parts import Parts
 from tidemill.clock import Clock, SystemClock
 from tidemill.engine.engine import Engine
-from tidemill.errors import StoreUnavailable
-from tidemill.executors.build import build_executors, connect_engines
+from tidemill.errors import StorageError, StoreUnavailable
+from tidemill.executors.build import build_executors, connect_engines, count_workers
 from tidemill.executors.remote.request import Spent
 from tidemill.keeping.replay import Replayer
 from tidemill.keeping.retention import Retention
@@ -39,6 +39,7 @@ from tidemill.service.keyed import KeyedStages
 from tidemill.service.letters import decode_letter
 from tidemill.service.live import LiveSinks, LiveSources, changed, source_facts, subscription_facts
 from tidemill.service.note import Note
+from tidemill.service.pools import LivePools, refusing
 from tidemill.service.reconcile import reconciler
 from tidemill.service.reload import Reloaded, Reloader
 from tidemill.service.server import HttpServer, bind
@@ -81,7 +82,7 @@ class Service:
     ) -> None:
         check_exposure(settings)
         self.settings = settings
-        self.project = load(root, max_tasks=settings.max_tasks_per_dag)
+        self.project = load(root, max_tasks=settings.max_tasks_per_dag, refuse=refusing(settings, root))
         self._root = root
         self._clock = clock or SystemClock()
         self._probe = probe
@@ -122,6 +123,7 @@ class Service:
             raise
         await self._engine.recover()
         self._spawn("engine", self._engine.run())
+        self._spawn("durations", self._engine.learner.run())
         if self._membership is not None:
             await self._membership.join(
                 settings.node_name or f"{socket.gethostname()}-{os.getpid()}",
@@ -133,6 +135,7 @@ class Service:
         if self.store.shards.shared:  # else nobody but this process is told of pauses
             self._spawn("source pauses", self._pauses.follow())
             self._spawn("trigger pauses", self._trigger_pauses.follow())
+            self._spawn("pools", self._pools.follow())
         self._keyed.start()
         self._spawn("subscriptions", self._roster.run())
         for source in self._first_sources:
@@ -165,6 +168,9 @@ class Service:
             metrics=self.metrics,
             root=project.root,
         )
+        self._pools = LivePools(self._root, settings, store, clock=clock)
+        await self._pools.load()
+        self._pools.attach(self._engine.scheduler, self._engine.notify)
         self._pauses = SourcePauses(store.log, store.ledger, clock=clock)
         await self._pauses.load()
         self._trigger_pauses = PausedNames(
@@ -182,6 +188,8 @@ class Service:
             clock=clock,
             max_tasks=settings.max_tasks_per_dag,
             every_seconds=settings.reload_seconds,
+            refusing=self._pools.reread,
+            adopt=self._pools.adopt,
         )
         self._made = MadeLanes(
             clock=clock,
@@ -224,8 +232,10 @@ class Service:
             is_paused=is_paused,
         )
         self.metrics.watch_queue("live_runs", lambda: self._engine.live_runs)
+        self.metrics.watch_queue("parked_runs", lambda: self._engine.parked_runs)
         self.metrics.watch_queue("running_tasks", lambda: self._engine.running_tasks)
         self.metrics.watch_queue("waiting_tasks", lambda: self._engine.waiting_tasks)
+        self.metrics.watch_queue("worker_processes", lambda: count_workers(self._executors))
         self.metrics.watch_queue("held_events", lambda: self._router.held if self._router is not None else 0)
         self.metrics.watch_queue("unrouted_events", lambda: store.log.head - store.log.routed)
         self._server = HttpServer(create_application(self._parts()), listener)
@@ -349,6 +359,7 @@ class Service:
         """What `tidemill nodes` shows of this node."""
         return {
             "live_runs": self._engine.live_runs,
+            "parked_runs": self._engine.parked_runs,
             "running_tasks": self._engine.running_tasks,
             "waiting_tasks": self._engine.waiting_tasks,
             "unrouted_events": self.store.log.head - self.store.log.routed,
@@ -368,6 +379,7 @@ class Service:
             pauses=self._pauses,
             reconcile=reconciler(lambda: self.project, self.store.ledger, self.settings),
             trigger_pauses=self._trigger_pauses,
+            pools=self._pools,
             reloader=self._reloader,
             reaches=partial(reaches, settings=self.settings),
             decode_letter=partial(decode_letter, project=lambda: self.project, settings=self.settings),
@@ -448,7 +460,10 @@ class Service:
                     await self._engine.let_go()
         except TimeoutError:
             pass  # the database does not answer: to whoever comes next it will look like a death
-        await self._end("subscriptions")
+        await self._end("subscriptions", "durations")
+        with contextlib.suppress(TimeoutError, StorageError):  # it is learned again
+            async with asyncio.timeout(_LET_GO_SECONDS):
+                await self._engine.learner.save()
         await self._keyed.stop("sink ")
         await self._end("engine", "server")
         await self._sinks.outlets.close()

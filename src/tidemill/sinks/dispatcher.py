@@ -16,7 +16,7 @@ from tidemill.project.model import Subscription
 from tidemill.sinks.attempt import Attempts, Surroundings
 from tidemill.sinks.contract import Sink
 from tidemill.sinks.gate import Gate
-from tidemill.sinks.lane import Lane, LaneStatus
+from tidemill.sinks.lane import LOOK_AGAIN_SECONDS, Lane, LaneStatus
 from tidemill.sinks.marks import Marks
 from tidemill.storage.contract import DeadLetters, EventLog, Outbox, Subscriptions
 
@@ -31,7 +31,8 @@ class Dispatcher:
     bounds the attempts under way of one unordered subscription, `drain_seconds` how long they may go on after
     a stop. `chance` in [0, 1) spreads retries; `count` is told (subscription, "delivered" | "failed" |
     "dead_lettered") of every attempt. `letters` has what redriven deliveries send, `attempts` keeps the log of
-    attempts, `gates` say by subscription whether it may deliver (one without a gate may).
+    attempts, `gates` say by subscription whether it may deliver (one without a gate may). An idle lane looks into the
+    outbox by itself after `look_again_seconds`.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Dispatcher:
         letters: DeadLetters | None = None,
         attempts: Subscriptions | None = None,
         gates: Mapping[str, Gate] | None = None,
+        look_again_seconds: float = LOOK_AGAIN_SECONDS,
     ) -> None:
         marks = Marks(outbox, clock=clock)
         shared = Surroundings(
@@ -75,6 +77,7 @@ class Dispatcher:
                 ordered=subscription.ordered,
                 concurrency=concurrency,
                 drain_seconds=drain_seconds,
+                look_again_seconds=look_again_seconds,
             )
             self._lanes.append(lane)
 

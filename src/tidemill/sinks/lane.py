@@ -60,7 +60,9 @@ class Lane:
         ordered: bool,
         concurrency: int,
         drain_seconds: float,
+        look_again_seconds: float = LOOK_AGAIN_SECONDS,
     ) -> None:
+        self._look_again_seconds = look_again_seconds
         self._subscription = subscription
         self._attempts = attempts
         self._outbox = outbox
@@ -140,10 +142,10 @@ class Lane:
             self._caught_up.set()
 
     async def _wait_until(self, due_at: int | None) -> None:
-        wakeup = self._clock.call_later(LOOK_AGAIN_SECONDS, self._look_again)
+        wakeup = self._clock.call_later(self._look_again_seconds, self._look_again)
         if due_at is not None:
             seconds = (due_at - self._clock.now_us()) / 1_000_000
-            if seconds < LOOK_AGAIN_SECONDS:
+            if seconds < self._look_again_seconds:
                 wakeup.cancel()
                 wakeup = self._clock.call_later(seconds, self._wake.set)
         try:

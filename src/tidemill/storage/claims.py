@@ -14,6 +14,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -40,6 +41,8 @@ _THREADS = 8
 _REMEMBERED = 32 << 20
 #: Bytes of content that one page of events is filled with; the page ends there.
 _PAGE = 32 << 20
+#: Names of the folders of runs.
+_RUN = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 _DAY_US = 86_400_000_000
 
 
@@ -144,6 +147,11 @@ class EventData:
         """
         return await self._call(self._forget, day_of(before - _DAY_US))
 
+    async def forget_results(self, runs: Sequence[str]) -> None:
+        """Delete the results that are kept for these runs; raises `StoreUnavailable`."""
+        if runs:
+            await self._call(self._forget_runs, runs)
+
     def close(self) -> None:
         """Let go of the threads; what one of them is about ends by itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -227,6 +235,18 @@ class EventData:
             else:
                 self._files.rm(path, recursive=True)
         return len(old)
+
+    def _forget_runs(self, runs: Sequence[str]) -> None:
+        self._files.invalidate_cache()
+        for run in runs:
+            if not _RUN.fullmatch(run) or run == FOLDER:
+                continue
+            path = f"{self._root}/{run}"
+            if self._is_local:
+                if Path(path).is_dir():
+                    shutil.rmtree(path)
+            elif self._files.exists(path):
+                self._files.rm(path, recursive=True)
 
 
 def _whole(logged: LoggedEvent, kept: Kept, content: bytes | None) -> LoggedEvent:

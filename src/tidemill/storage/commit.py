@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from tidemill.errors import CursorMoved, EventRejected, StorageError
 from tidemill.events.digest import body_digest, content_digest, encode_for_log, identity_key
 from tidemill.events.event import Event, LoggedEvent
@@ -21,6 +23,7 @@ from tidemill.storage.contract import (
     AdmissionChanges,
     Append,
     Appended,
+    Asked,
     DeadLetter,
     Delivery,
     DeliveryMark,
@@ -28,12 +31,16 @@ from tidemill.storage.contract import (
     FileVersion,
     NewRun,
     Recorded,
+    Reuse,
     RouteBatch,
+    Wait,
+    WaitChanges,
 )
 from tidemill.storage.rows import dead_letter_row
 
 __all__ = [
     "ADMISSION_CURSOR",
+    "PATTERNS_CURSOR",
     "ROUTER_CURSOR",
     "AppendJob",
     "Commit",
@@ -56,6 +63,8 @@ __all__ = [
 ROUTER_CURSOR = "router"
 #: Counts the changes of what waits in admission.
 ADMISSION_CURSOR = "admission"
+#: Counts the changes of the patterns that are waited for.
+PATTERNS_CURSOR = "wait_patterns"
 
 
 @dataclass(slots=True)
@@ -146,6 +155,8 @@ class Facts:
     identities: dict[bytes, tuple[int, bytes]]
     #: Identities of files that jobs of this commit announce and the ledger has already.
     files: set[tuple[Any, ...]]
+    #: Keys of events that jobs of this commit route and somebody waits for.
+    waited_for: set[str]
     #: Gives the next run its short name.
     next_number: Callable[[], int]
 
@@ -158,6 +169,8 @@ class LookedUp:
     runs: set[str] = field(default_factory=set)
     cursors: set[str] = field(default_factory=set)
     files: list[tuple[Any, ...]] = field(default_factory=list)
+    #: Keys of events that somebody may wait for.
+    waits: set[str] = field(default_factory=set)
     #: Runs that will be created.
     new_runs: int = 0
     #: True when events may be appended.
@@ -171,6 +184,8 @@ def looked_up(jobs: Iterable[Job]) -> LookedUp:
         match job:
             case RecordJob():
                 wanted.runs.update([recorded.run_id for recorded in job.recorded])
+                if any(recorded.waits is not None and _awaits(recorded.waits) for recorded in job.recorded):
+                    wanted.cursors.add(ROUTER_CURSOR)
                 wanted.appends |= bool(job.rows)
             case AppendJob():
                 wanted.keys += [row.key for row in job.rows]
@@ -179,6 +194,9 @@ def looked_up(jobs: Iterable[Job]) -> LookedUp:
                 wanted.appends |= bool(job.rows)
             case RouteJob():
                 wanted.cursors.add(ROUTER_CURSOR)
+                if job.batch.patterns is not None:
+                    wanted.cursors.add(PATTERNS_CURSOR)
+                    wanted.waits.update(key for key, _ in job.batch.waits)
                 wanted.keys += [row.key for row in job.rows]
                 wanted.appends |= bool(job.rows)
                 if job.batch.admission is not None:
@@ -187,6 +205,11 @@ def looked_up(jobs: Iterable[Job]) -> LookedUp:
             case MarkJob() | StatementJob():
                 pass
     return wanted
+
+
+def _awaits(changes: WaitChanges) -> bool:
+    """Whether a wait for an event begins."""
+    return any(wait.key is not None for wait in changes.begun)
 
 
 #: Statements after which those who follow subscriptions look again.
@@ -238,6 +261,8 @@ class Commit:
         self.numbers: dict[str, int] = {}
         #: Runs that ended.
         self.ended: list[str] = []
+        #: True when there are events now that some wait may have waited for.
+        self.has_hits = False
         #: Appended events with the sizes of their bodies.
         self.logged: list[tuple[LoggedEvent, int]] = []
         self._facts = facts
@@ -330,12 +355,20 @@ class Commit:
         found = self.cursors.get(ROUTER_CURSOR, self._facts.cursors.get(ROUTER_CURSOR, "0"))
         if found != str(batch.expected):
             return CursorMoved(ROUTER_CURSOR, str(batch.expected), found)
+        if batch.patterns is not None:
+            version = self.cursors.get(PATTERNS_CURSOR, self._facts.cursors.get(PATTERNS_CURSOR, "0"))
+            if version != batch.patterns:
+                return CursorMoved(PATTERNS_CURSOR, batch.patterns, version)
         if batch.admission is not None:
             turn = self.cursors.get(ADMISSION_CURSOR, self._facts.cursors.get(ADMISSION_CURSOR, "0"))
             if turn != str(batch.admission.turn):
                 return CursorMoved(ADMISSION_CURSOR, str(batch.admission.turn), turn)
             self._admit(batch.admission)
         self.cursors[ROUTER_CURSOR] = str(batch.cursor)
+        for hit in batch.waits:
+            if hit[0] in self._facts.waited_for:
+                self._add("insert_hit", hit)
+                self.has_hits = True
         for disposition in batch.dispositions:
             self._add("insert_disposition", _disposition_row(disposition))
         for run in batch.runs:
@@ -345,10 +378,10 @@ class Commit:
             self._add("insert_delivery", _delivery_row(delivery))
         for letter in batch.dead_letters:
             self._add("insert_dead_letter", dead_letter_row(letter))
-        for pair in batch.tree_runs:
-            self._add("insert_tree_run", pair)
-        for pair in batch.tree_ends:
-            self._add("end_tree_run", pair)
+        for begun in batch.tree_runs:
+            self._add("insert_tree_run", begun)
+        for ended in batch.tree_ends:
+            self._add("end_tree_run", ended)
         for name in batch.unsubscribed:
             self._add("cancel_deliveries", ("the subscription was deleted", name))
         for row in derived:
@@ -390,11 +423,46 @@ class Commit:
             if recorded.summary:
                 end = recorded.summary
                 self._add("update_run", (end.state, end.started_at, end.ended_at, row[0]))
+                if end.version is not None:
+                    self._add("move_run", (end.version, row[0]))
                 if end.ended_at is not None:
                     self.ended.append(recorded.run_id)
+            if recorded.reuse is not None:
+                self._reuse(recorded, recorded.reuse)
+            if recorded.waits is not None:
+                self._wait(recorded, recorded.waits)
+            for past in recorded.pasts:
+                self._add("put_past", past)
+                self._add("prune_past", past[:3])
         for event_row in job.rows:
             self._add_event(event_row)
         return None
+
+    def _wait(self, recorded: Recorded, changes: WaitChanges) -> None:
+        # What is routed after this transaction finds these waits; what was routed before is theirs to look for.
+        routed = int(self.cursors.get(ROUTER_CURSOR, self._facts.cursors.get(ROUTER_CURSOR, "0")))
+        run = recorded.run_id
+        for wait in changes.begun:
+            self._add("put_wait", _wait_row(run, wait, routed))
+            if wait.key is not None:
+                self._facts.waited_for.add(wait.key)
+            if wait.asked is not None:
+                self._add("insert_approval", _approval_row(run, wait, wait.asked))
+        for task in changes.ended:
+            self._add("delete_wait", (run, task))
+        if changes.is_over:
+            self._add("delete_waits", (run,))
+            self._add("cancel_approvals", (recorded.at, run))
+
+    def _reuse(self, recorded: Recorded, reuse: Reuse) -> None:
+        for entry in reuse.cached:
+            self._add("put_cached", entry)
+        for held in sorted(reuse.holds):
+            self._add("put_hold", (held, recorded.run_id))
+        if reuse.quarantined:
+            self._add("put_quarantined", (recorded.run_id, recorded.at))
+        if reuse.released is not None:
+            self._add("drop_quarantined", (reuse.released,))
 
     def _mark(self, job: MarkJob) -> None:
         for mark in job.marks:
@@ -460,6 +528,41 @@ def _run_row(number: int, run: NewRun) -> tuple[Any, ...]:
         run.traceparent,
         run.shard,
         run.admission,
+    )
+
+
+def _wait_row(run: str, wait: Wait, routed: int) -> tuple[Any, ...]:
+    # One for which nothing has to be read says so by two equal numbers.
+    known = wait.since if wait.key is None else max(routed, wait.since)
+    return (
+        run,
+        wait.task,
+        wait.kind,
+        wait.shard,
+        wait.due_at,
+        wait.pattern,
+        wait.key,
+        wait.since,
+        known,
+        wait.from_at,
+    )
+
+
+def _approval_row(run: str, wait: Wait, asked: Asked) -> tuple[Any, ...]:
+    assignees = orjson.dumps(list(asked.assignees)).decode()
+    return (
+        asked.id,
+        run,
+        asked.dag,
+        wait.task,
+        "open",
+        asked.title,
+        asked.form,
+        assignees,
+        asked.quorum,
+        asked.at,
+        wait.due_at,
+        None,
     )
 
 

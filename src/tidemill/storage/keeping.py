@@ -89,27 +89,44 @@ class StoredKeeping:
         dropped, number = 0, 0
         while True:
             page = await self._reading.rows("runs_by_number", number, _RUNS_PAGE)
-            old = [
-                (row[0],) for row in page if row[1] < below and row[2] is not None and row[2] < ended_before
-            ]
+            old = [row for row in page if row[1] < below and row[2] is not None and row[2] < ended_before]
             if old:
-                await self._writer.submit(StatementJob((("drop_history", old), ("drop_runs", old))))
+                await self._forget_results(frozenset(row[3] for row in old))
+                numbers, names = [(row[0],) for row in old], [(row[3],) for row in old]
+                statements = [("drop_history", numbers), ("drop_runs", numbers), ("drop_cached", names)]
+                statements += [("drop_holds", names), ("drop_quarantined", names), ("drop_approvals", names)]
+                await self._writer.submit(StatementJob(statements))
                 dropped += len(old)
             # Runs are numbered in the order of their events: behind the first young one all are young.
             if len(page) < _RUNS_PAGE or page[-1][1] >= below:
                 return dropped
             number = page[-1][0]
 
-    async def forget(self, *, before: int, identities_before: int, identities_below: int) -> None:
-        """Forget dead letters older than `before`, and identities older than both of the others; durable on return.
+    async def _forget_results(self, runs: frozenset[str]) -> None:
+        """Delete results kept beside the database of runs that are about to be dropped, but for those held by others.
 
-        And definitions that no event in the log was routed under.
+        Before their rows, so that a stop in between leaves rows, which are dropped again, and no forgotten results.
+        """
+        if self._data is None:
+            return
+        held_by_them = frozenset(row[0] for row in await self._reading.rows("held_by", runs)) - runs
+        needed: set[str] = set()
+        for held, holder, is_there in await self._reading.rows("holds", runs | held_by_them):
+            if holder not in runs or (is_there and held not in runs):
+                needed.add(held)
+        await self._data.forget_results(sorted((runs | held_by_them) - needed))
+
+    async def forget(self, *, before: int, identities_before: int, identities_below: int) -> None:
+        """Forget dead letters and cached results older than `before`, and identities older than both of the others.
+
+        Durable on return. And definitions that no event in the log was routed under.
         """
         statements: list[tuple[str, list[tuple[Any, ...]]]] = [
             ("drop_dead_letters", [(before,)]),
             ("drop_identities", [(identities_before, identities_below)]),
             ("drop_routed_under", [(1,)]),
             ("drop_definitions", [(1,)]),
+            ("prune_cached", [(before,)]),
         ]
         await self._writer.submit(StatementJob(statements))
 

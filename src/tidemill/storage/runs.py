@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+import orjson
 
 from tidemill.clock import Clock
 from tidemill.storage.claims import EventData
@@ -11,6 +14,7 @@ from tidemill.storage.commit import RecordJob, RouteJob, StatementJob, event_row
 from tidemill.storage.contract import (
     Disposition,
     DispositionKind,
+    KeptVersion,
     NewRun,
     Recorded,
     Request,
@@ -66,6 +70,10 @@ class StoredRuns:
         rows = await self._reading.rows("history_of", run_id)
         return [(sequence, at, body) for sequence, at, body in rows]
 
+    async def history_after(self, run_id: str, sequence: int, *, limit: int) -> list[tuple[int, int, bytes]]:
+        rows = await self._reading.rows("history_after", run_id, sequence, limit)
+        return [(sequence, at, body) for sequence, at, body in rows]
+
     async def histories(self, run_ids: Collection[str]) -> dict[str, list[tuple[int, int, bytes]]]:
         found: dict[str, list[tuple[int, int, bytes]]] = {run_id: [] for run_id in run_ids}
         for run_id, sequence, at, body in await self._reading.rows("histories_of", frozenset(run_ids)):
@@ -108,13 +116,43 @@ class StoredRuns:
             for position, trigger, kind, run_id, detail in rows
         ]
 
-    async def save_version(self, dag: str, version: str, file: str, source: str, graph: bytes) -> None:
-        row = (dag, version, file, source, graph)
-        await self._writer.submit(StatementJob((("insert_version", (row,)),)))
+    async def save_version(
+        self,
+        dag: str,
+        version: str,
+        file: str,
+        source: str,
+        graph: bytes,
+        *,
+        modules: Mapping[str, str] | None = None,
+    ) -> None:
+        digests = {} if modules is None else {path: _digest(text) for path, text in modules.items()}
+        kept = None if modules is None else orjson.dumps(digests, option=orjson.OPT_SORT_KEYS)
+        row = (dag, version, file, source, graph, kept, self._clock.now_us())
+        texts = {digests[path]: text for path, text in (modules or {}).items()}
+        statements = [("insert_module", tuple(texts.items()))] if texts else []
+        await self._writer.submit(StatementJob((*statements, ("insert_version", (row,)))))
 
     async def version(self, dag: str, version: str) -> tuple[str, str, bytes] | None:
         rows = await self._reading.rows("version", dag, version)
         return next(((file, source, graph) for file, source, graph in rows), None)
+
+    async def modules(self, dag: str, version: str) -> dict[str, str] | None:
+        (kept,) = next(iter(await self._reading.rows("modules_of", dag, version)), (None,))
+        if kept is None:
+            return None
+        digests: dict[str, str] = orjson.loads(kept)
+        texts: dict[str, str] = {}
+        if digests:
+            rows = await self._reading.rows("module_texts", frozenset(digests.values()))
+            texts = dict(rows)
+        return {path: texts[digest] for path, digest in digests.items()}
+
+    async def move_queued(self, run_id: str, version: str) -> None:
+        await self._writer.submit(StatementJob((("move_queued", ((version, run_id),)),)))
+
+    async def versions(self, dag: str) -> list[KeptVersion]:
+        return [KeptVersion(*row) for row in await self._reading.rows("versions_of", dag)]
 
     async def counts(self) -> dict[tuple[str, str], int]:
         rows = await self._reading.rows("run_counts")
@@ -130,8 +168,13 @@ class StoredRuns:
             ("state = {}", where.state),
             ("trigger = {}", where.trigger),
             ("run_id IN (SELECT run_id FROM dispositions WHERE position = {})", where.position),
+            ("run_id IN (SELECT run_id FROM quarantined WHERE at >= {})", 0 if where.quarantined else None),
         ]
         return await self._summaries("list_runs", before or _LAST, limit, where=conditions)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _set(shards: Collection[int] | None) -> frozenset[int] | None:

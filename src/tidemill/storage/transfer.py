@@ -116,7 +116,44 @@ _TABLES = (
     _Table("tree_runs", ("correlation_id", "run_id", "done"), ("correlation_id", "run_id")),
     _Table("held_events", ("position", "trigger", "stage", "key", "body"), ("position", "trigger")),
     _Table("admission_memory", ("trigger", "stage", "key", "until", "body"), ("trigger", "stage", "key")),
-    _Table("versions", ("dag", "version", "file", "source", "graph"), ("dag", "version")),
+    _Table("pools", ("name", "slots", "by", "at"), ("name",)),
+    _Table("past_outcomes", ("dag", "task", "run_id", "state"), ("dag", "task", "run_id")),
+    _Table("task_durations", ("dag", "task", "at", "body"), ("dag", "task")),
+    _Table("task_cache", ("key", "dag", "task", "run_id", "at", "result"), ("key",)),
+    _Table("result_holds", ("held", "run_id"), ("held", "run_id")),
+    _Table("quarantined", ("run_id", "at"), ("run_id",)),
+    _Table(
+        "versions",
+        ("dag", "version", "file", "source", "graph", "modules", "saved_at"),
+        ("dag", "version"),
+    ),
+    _Table("module_texts", ("digest", "text"), ("digest",)),
+    _Table(
+        "waits",
+        ("run_id", "task", "kind", "due_at", "pattern", "key", "since", "routed", "from_at"),
+        ("run_id", "task"),
+    ),
+    _Table("wait_patterns", ("pattern", "body"), ("pattern",)),
+    _Table("wait_hits", ("key", "position"), ("key", "position")),
+    _Table(
+        "approvals",
+        (
+            "id",
+            "run_id",
+            "dag",
+            "task",
+            "state",
+            "title",
+            "form",
+            "assignees",
+            "quorum",
+            "asked_at",
+            "due_at",
+            "ended_at",
+        ),
+        ("id",),
+    ),
+    _Table("approval_decisions", ("approval", "by", "decision", "at", "via", "data"), ("approval", "by")),
 )
 _DONE = "transfer.complete"
 
@@ -220,6 +257,7 @@ def _as_stored(table: _Table, row: Sequence[Any]) -> tuple[Any, ...]:
 
 
 async def _set_counters(connection: asyncpg.Connection) -> None:
+    await connection.execute("UPDATE waits SET shard = runs.shard FROM runs WHERE runs.run_id = waits.run_id")
     await connection.execute(
         "UPDATE tickets SET value = (SELECT coalesce(max(position), 0) FROM events) WHERE name = 'events'"
     )

@@ -38,17 +38,21 @@ METRICS: dict[str, tuple[tuple[str, ...], str]] = {
         ("dag", "outcome"),
         "Task attempts that ended since the start: succeeded, failed (also by a timeout) or cancelled.",
     ),
+    "tidemill_cache_lookups_total": (
+        ("dag", "outcome"),
+        "Tasks that were looked up in the cache since the start: hit, or miss (also when the result was too old).",
+    ),
     "tidemill_worker_seconds_total": (
         ("executor", "dag"),
-        "Seconds that workers of a cluster spent in tasks since the start.",
+        "Seconds that workers, of a cluster or processes here, spent in tasks since the start.",
     ),
     "tidemill_worker_cpu_seconds_total": (
         ("executor", "dag"),
-        "Processor seconds that workers of a cluster spent in tasks since the start.",
+        "Processor seconds that workers, of a cluster or processes here, spent in tasks since the start.",
     ),
     "tidemill_worker_waiting_seconds_total": (
         ("executor", "dag"),
-        "Seconds that task attempts on a cluster spent outside of the task, such as in its queue, since the start.",
+        "Seconds that task attempts on such workers spent outside of the task, such as in a queue, since the start.",
     ),
     "tidemill_deliveries_total": (
         ("subscription", "outcome"),
@@ -63,6 +67,20 @@ METRICS: dict[str, tuple[tuple[str, ...], str]] = {
         (),
         "Records of runs refused since the start because this node had lost their shard.",
     ),
+    "tidemill_pool_slots": (("pool",), "Slots of each pool that has a limit; 0 is paused."),
+    "tidemill_pool_used": (("pool",), "Slots that attempts have now."),
+    "tidemill_pool_queued": (("pool",), "Tasks that wait in each pool."),
+    "tidemill_pool_started_total": (("pool",), "Attempts started since the start."),
+    "tidemill_pool_wait_seconds_total": (
+        ("pool",),
+        "Seconds that tasks have waited in each pool since the start; by tidemill_pool_started_total the mean wait.",
+    ),
+    "tidemill_resource_total": (("resource",), "What this machine has for tasks."),
+    "tidemill_resource_used": (("resource",), "What of it attempts have now."),
+    "tidemill_waits": (
+        ("kind",),
+        "Tasks that wait for a time (sleep, until), an event or an approval, by kind.",
+    ),
     "tidemill_queue": (("queue",), "How many wait or run, by queue."),
     "tidemill_stream_clients": ((), "Open event streams."),
 }
@@ -75,6 +93,8 @@ class Metrics:
         self._registry = CollectorRegistry(auto_describe=True)
         #: Labels `dag`, `outcome`; the engine counts.
         self.task_attempts = self._counter("tidemill_task_attempts_total")
+        #: Labels `dag`, `outcome`; the engine counts.
+        self.cache_lookups = self._counter("tidemill_cache_lookups_total")
         #: Labels `executor`, `dag`; the executors of clusters count.
         self.worker_seconds = self._counter("tidemill_worker_seconds_total")
         #: As `worker_seconds`.
@@ -132,6 +152,14 @@ def store_families(head: int, runs: Mapping[tuple[str, str], int]) -> list[Metri
     return [position, by_state]
 
 
+def wait_families(waits: Mapping[str, int]) -> list[Metric]:
+    """What tasks wait for, by kind."""
+    by_kind = _family(GaugeMetricFamily, "tidemill_waits")
+    for kind, count in sorted(waits.items()):
+        by_kind.add_metric([kind], count)
+    return [by_kind]
+
+
 def fleet_families(owned_shards: int, refused_records: int) -> list[Metric]:
     """This node's part in the fleet."""
     owned = _family(GaugeMetricFamily, "tidemill_owned_shards")
@@ -147,6 +175,26 @@ def shard_families(runs: Mapping[tuple[int, str], int]) -> list[Metric]:
     for (shard, state), count in sorted(runs.items()):
         by_shard.add_metric([str(shard), state], count)
     return [by_shard]
+
+
+def pool_families(
+    pools: Iterable[Mapping[str, object]], resources: Iterable[Mapping[str, object]]
+) -> list[Metric]:
+    """Pools and resources, from what the API shows of them."""
+    fields = {"tidemill_pool_slots": "slots", "tidemill_pool_used": "used", "tidemill_pool_queued": "queued"}
+    families = {name: _family(GaugeMetricFamily, name) for name in fields}
+    totals = {"tidemill_pool_started_total": "started", "tidemill_pool_wait_seconds_total": "waited_seconds"}
+    families |= {name: _family(CounterMetricFamily, name) for name in totals}
+    for pool in pools:
+        for name, field in {**fields, **totals}.items():
+            if pool[field] is not None:
+                families[name].add_metric([str(pool["name"])], _number(pool[field]))
+    amounts = {"tidemill_resource_total": "total", "tidemill_resource_used": "used"}
+    families |= {name: _family(GaugeMetricFamily, name) for name in amounts}
+    for resource in resources:
+        for name, field in amounts.items():
+            families[name].add_metric([str(resource["name"])], _number(resource[field]))
+    return list(families.values())
 
 
 class _Scrape:

@@ -43,6 +43,16 @@ class ManualClock:
         self._drop_cancelled()
         return (self._planned[0][0] - self._elapsed_us) / 1_000_000 if self._planned else None
 
+    @property
+    def elapsed_us(self) -> int:
+        """Microseconds that have passed since it was made; `jump` changes nothing about that."""
+        return self._elapsed_us
+
+    @property
+    def next_us(self) -> int | None:
+        """What `elapsed_us` will be when the next planned call is due; None when nothing is planned."""
+        return self._next_us()
+
     def now_us(self) -> int:
         return self._wall_us
 
@@ -71,11 +81,14 @@ class ManualClock:
         Sleepers wake when the event loop next runs, and then find all of `seconds` passed; use `run_for`
         where what wakes plans again within that time. An error of a call is raised here, at its time.
         """
-        end_us = self._elapsed_us + _microseconds(seconds)
-        while (due_us := self._next_us()) is not None and due_us <= end_us:
+        self.advance_to(self._elapsed_us + _microseconds(seconds))
+
+    def advance_to(self, elapsed_us: int) -> None:
+        """`advance` to a moment, given as `elapsed_us`; does nothing when it is over."""
+        while (due_us := self._next_us()) is not None and due_us <= elapsed_us:
             self._move_to(due_us)
             heapq.heappop(self._planned)[2].run()
-        self._move_to(end_us)
+        self._move_to(max(elapsed_us, self._elapsed_us))
 
     async def run_for(self, seconds: float) -> None:
         """Let `seconds` pass step by step, giving the event loop some turns after each step.

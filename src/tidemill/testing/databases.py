@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from tidemill.clock import Clock
 from tidemill.storage.sqlite.store import SqliteStore, open_store
+from tidemill.testing.faults import DiskIsFull
+from tidemill.testing.inline import InlineSession
 
 if TYPE_CHECKING:
     from tidemill.storage.postgres.store import PostgresStore
@@ -29,18 +31,21 @@ async def open_own(
 ) -> OwnStore:
     """The PostgreSQL database at `url`, which nobody else may work on; without one the SQLite database `file`."""
     if url is None:
-        return await open_store(file, clock=clock, probe=probe)
+        return await open_store(file, clock=clock, probe=probe, kind=InlineSession)
     from tidemill.storage.postgres.store import open_store as open_postgres
 
     return await open_postgres(url, clock=clock, probe=probe, alone=True)
 
 
-def wrong_at(point: str, url: str | None) -> Exception:
+def wrong_at(point: str, url: str | None, cause: sqlite3.OperationalError) -> Exception:
     """What a commit point raises where the database fails: before the commit a refusal, after it a lost answer."""
     if url is None:
-        return sqlite3.OperationalError("disk I/O error")
+        return cause
     import asyncpg
 
+    if isinstance(cause, DiskIsFull):
+        full: Exception = asyncpg.DiskFullError(str(cause))
+        return full
     if point.endswith(".before_commit"):
         refusal: Exception = asyncpg.PostgresIOError("could not write to file: Input/output error")
         return refusal

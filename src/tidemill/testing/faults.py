@@ -15,9 +15,13 @@ from collections.abc import Callable
 __all__ = [
     "COMMIT_KINDS",
     "COMMIT_POINTS",
+    "CommitFault",
     "CrashAt",
+    "CrashAtTask",
+    "DiskIsFull",
     "FailCommits",
     "Fault",
+    "FillDisk",
     "KillAt",
     "LoseAnswers",
     "parse_kill",
@@ -28,6 +32,20 @@ Fault = Callable[[str], None]
 COMMIT_KINDS = ("append", "route", "record", "deliver", "statement")
 #: Every name that a probe is called with.
 COMMIT_POINTS = tuple(f"{kind}.{side}_commit" for kind in COMMIT_KINDS for side in ("before", "after"))
+
+
+class CommitFault(sqlite3.OperationalError):
+    """The database fails: nobody is told whether the commit was made."""
+
+
+class DiskIsFull(CommitFault):
+    """The disk has no room for the commit."""
+
+    #: As SQLite names it, for whoever asks the error.
+    sqlite_errorname = "SQLITE_FULL"
+
+    def __init__(self) -> None:
+        super().__init__("database or disk is full")
 
 
 class FailCommits:
@@ -52,7 +70,10 @@ class FailCommits:
             return
         self.left -= 1
         self.failed += 1
-        raise sqlite3.OperationalError("disk I/O error")
+        raise self._error()
+
+    def _error(self) -> CommitFault:
+        return CommitFault("disk I/O error")
 
 
 class LoseAnswers(FailCommits):
@@ -60,6 +81,16 @@ class LoseAnswers(FailCommits):
 
     def __init__(self, kind: str, times: int = 1, *, skip: int = 0) -> None:
         super().__init__(f"{kind}.after_commit", times, skip=skip)
+
+
+class FillDisk(FailCommits):
+    """The disk is full for `times` commits of `kind` (after `skip` that go well): they store nothing."""
+
+    def __init__(self, kind: str, times: int = 1, *, skip: int = 0) -> None:
+        super().__init__(f"{kind}.before_commit", times, skip=skip)
+
+    def _error(self) -> CommitFault:
+        return DiskIsFull()
 
 
 class KillAt:
@@ -96,6 +127,29 @@ class CrashAt:
             self._left -= 1
         if self.has_crashed:
             raise self.Crashed
+
+
+class CrashAtTask:
+    """The process of a `Harness` dies as the `n`-th attempt of `DAG.TASK` begins: its start is on disk, and no more."""
+
+    def __init__(self, task: str, n: int = 1) -> None:
+        self.task = task
+        self._left = n
+
+    @property
+    def has_crashed(self) -> bool:
+        """True once the attempt was to begin."""
+        return self._left <= 0
+
+    def begins(self, dag_id: str, task_id: str) -> bool:
+        """Whether the attempt begins; False when the process dies of it."""
+        if f"{dag_id}.{task_id}" == self.task:
+            self._left -= 1
+        return not self.has_crashed
+
+    def __call__(self, point: str) -> None:
+        if self.has_crashed:
+            raise CrashAt.Crashed
 
 
 def parse_kill(text: str) -> KillAt:

@@ -37,8 +37,10 @@ def make_project(
         dags=made,
         triggers=tuple(definitions.triggers),
         subscriptions=tuple(definitions.subscriptions),
-        sources=(),
+        sources=tuple(definitions.sources),
         version="test",
+        warnings=tuple(definitions.warnings),
+        derivations=tuple(definitions.derivations),
     )
 
 

@@ -11,6 +11,7 @@ import orjson
 from tidemill.runs.records import Record, decode
 from tidemill.runs.view import TaskView
 from tidemill.storage.contract import RunSummary
+from tidemill.testing.histories import describe
 
 __all__ = ["RunView"]
 
@@ -26,6 +27,16 @@ class RunView:
     history: Sequence[tuple[int, int, bytes]]
 
     @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self.summary.run_id
+
+    @property
+    def parameters(self) -> Any:
+        """The run's parameters by name, as JSON values."""
+        return orjson.loads(self.summary.parameters)
+
+    @property
     def state(self) -> str:
         """The run's state."""
         return self.summary.state
@@ -39,6 +50,9 @@ class RunView:
     def records(self) -> list[Record]:
         """Everything that happened, in order."""
         return [record for _, _, body in self.history for record in decode(body)]
+
+    def __str__(self) -> str:
+        return describe(self.summary, self.history)
 
     def result(self, task_id: str) -> Any:
         """What a succeeded task returned."""

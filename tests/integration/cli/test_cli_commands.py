@@ -259,7 +259,7 @@ def test_new_project_passes_its_own_test(tidemill: Tidemill, tmp_path: Path) -> 
     )
 
     assert tested.returncode == 0, tested.stdout
-    assert "2 passed" in tested.stdout
+    assert "5 passed" in tested.stdout
 
 
 def wait_for_stream_client(ask: Ask, url: str) -> None:

@@ -50,7 +50,8 @@ async def test_description_covers_intake_errors_and_authentication(surface: Any)
         for operation in operations.values():
             problem = operation["responses"]["default"]["content"]
             assert list(problem) == ["application/problem+json"]
-            assert operation["security"] == ([] if path.startswith("/health/") else [{"bearer": []}])
+            is_public = path.startswith(("/health/", "/callbacks/approvals/"))
+            assert operation["security"] == ([] if is_public else [{"bearer": []}])
             assert "422" not in operation["responses"]
 
 

@@ -19,6 +19,8 @@ from tidemill.settings import Settings
 
 API = {"authorization": "Bearer api-secret"}
 INGEST = {"authorization": "Bearer ingest-secret"}
+#: What is answered without a token; callbacks by their signature alone.
+PUBLIC = ("/health/", "/callbacks/approvals/")
 TOKENS = {"api_token": "api-secret", "ingest_token": "ingest-secret"}
 
 
@@ -45,7 +47,7 @@ async def test_guard_answers_every_route_as_the_matrix_says(serve: Callable[...,
     client = surface.client
 
     for method, path in found:
-        public = path.startswith("/health/")
+        public = path.startswith(PUBLIC)
         intake = path == "/events" or path.startswith("/webhooks/")
 
         for wrong in (
@@ -63,6 +65,20 @@ async def test_guard_answers_every_route_as_the_matrix_says(serve: Callable[...,
         assert await ask(client, method, path, API) not in (401, 403), (method, path)
 
     assert len(found) >= 18
+
+
+async def test_a_callback_that_was_not_signed_here_is_not_found_whatever_token_is_given(
+    serve: Callable[..., Any],
+) -> None:
+    client = serve(**TOKENS).client
+
+    for headers in ({}, API, INGEST, {"authorization": "Bearer wrong"}):
+        for path in ("/callbacks/approvals/x", "/callbacks/approvals/x.y", "/callbacks/approvals/W10.AAAA"):
+            assert (await client.get(path, headers=headers)).status_code == 404
+            body = {"decision": "approve"}
+            assert (await client.post(path, headers=headers, json=body)).status_code == 404
+    assert (await client.get("/callbacks/approvals")).status_code == 401
+    assert (await client.get("/callbacks/other/x")).status_code == 401
 
 
 async def test_walk_covers_every_route_that_there_is(serve: Callable[..., Any]) -> None:
@@ -84,7 +100,7 @@ async def test_ingest_token_opens_no_method_of_the_api(serve: Callable[..., Any]
     reached = {
         (method, path)
         for path in paths
-        if path != "/events" and not path.startswith(("/health/", "/webhooks/"))
+        if path != "/events" and not path.startswith((*PUBLIC, "/webhooks/"))
         for method in methods
         if (await surface.client.request(method, path, headers=INGEST)).status_code != 403
     }

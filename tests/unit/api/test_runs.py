@@ -125,6 +125,20 @@ async def test_run_is_shown_with_exactly_its_members_and_its_tasks(surface: Any,
         "queued_at": "2024-01-01T00:00:00.000000Z",
         "started_at": "2024-01-01T00:00:01.000000Z",
         "ended_at": "2024-01-01T00:00:01.000000Z",
+        "reason": "task pack failed",
+        "rerun_of": None,
+        "progress": {
+            "total": 3,
+            "done": 3,
+            "succeeded": 1,
+            "failed": 1,
+            "not_run": 1,
+            "running": 0,
+            "waiting": 0,
+            "maps": [],
+            "remaining_seconds": None,
+            "ends_at": "2024-01-01T00:00:01.000000Z",
+        },
     }
     assert list(tasks) == ["fetch", "pack", "send"]
     assert tasks["fetch"]["state"] == "succeeded"
@@ -140,6 +154,9 @@ async def test_run_is_shown_with_exactly_its_members_and_its_tasks(surface: Any,
         "ended_at": None,
         "error": None,
         "result": None,
+        "reused": None,
+        "wait": None,
+        "because": ["pack"],
     }
 
 

@@ -408,7 +408,7 @@ MISTAKES: list[tuple[str, DagDefinition, str]] = [
     ("output in set", _flow(lambda: add({one()})), "cannot be in a set; use a list"),
     ("deep argument", _flow(lambda: add(_nested(100))), "nested deeper than 64 levels"),
     ("argument in itself", _flow(lambda: add(_knot())), "nested deeper than 64 levels"),
-    ("DAG in DAG", _flow(lambda: add(_inner())), "DAG 'inner' is called inside another DAG"),
+    ("DAG in DAG", _flow(lambda: add(_inner(1))), "DAG 'inner': too many positional arguments"),
     (
         "star parameters",
         dag(dag_id="flow")(lambda *rows: one()),

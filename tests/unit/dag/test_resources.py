@@ -36,6 +36,12 @@ def dag_of(*tasks: Any) -> Any:
     [
         (coroutine, {}, "loop"),
         (plain, {}, "thread"),
+        (coroutine, {"memory": "1GiB"}, "loop"),
+        (plain, {"memory": "1GiB"}, "process"),
+        (plain, {"memory": "1GiB", "executor": "thread"}, "thread"),
+        (plain, {"cpu": 2, "gpu": 1}, "thread"),
+        (coroutine, {"executor": "process"}, "process"),
+        (plain, {"executor": "process"}, "process"),
         (coroutine, {"executor": "ray"}, "ray"),
         (plain, {"executor": "ray"}, "ray"),
         (coroutine, {"executor": "dask"}, "dask"),
@@ -106,10 +112,15 @@ def test_bytes_are_numbers_or_texts_with_a_unit(text: Any, found: int | None) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"executor": "thread", "cpu": 2}, "cpu has no meaning on executor 'thread'"),
-        ({"memory": 1, "gpu": 1}, "memory and gpu have no meaning on executor 'thread'"),
+        (
+            {"executor": "thread", "environment": {"env_vars": {"A": "1"}}},
+            "environment has no meaning on executor 'thread', which shares this process",
+        ),
+        ({"executor": "process", "environment": {"pip": ["x"]}}, 'pip works with executor="ray" only'),
+        ({"executor": "thread", "memory": 0}, 'memory must be bytes above 0 or a text such as "2GiB"'),
+        ({"executor": "ray", "heartbeat": 5}, "heartbeat cannot be watched on executor 'ray'"),
         ({"executor": "loop"}, 'executor="loop" runs coroutine functions; write async def'),
-        ({"executor": "spark"}, "executor must be one of loop, thread, ray, dask, not 'spark'"),
+        ({"executor": "spark"}, "executor must be one of loop, thread, process, ray, dask, not 'spark'"),
         ({"executor": "ray", "cpu": -1}, "cpu must be a number from 0, not -1"),
         ({"executor": "ray", "cpu": float("nan")}, "cpu must be a number from 0, not nan"),
         ({"executor": "ray", "gpu": 1.5}, "gpu above 1 must be a whole number"),

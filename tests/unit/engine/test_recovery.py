@@ -85,13 +85,24 @@ async def test_run_whose_source_cannot_be_had_fails_with_the_reason_and_others_g
     tmp_path: Path, tidemill_harness: MakeHarness
 ) -> None:
     write(tmp_path, "flow.py", VERSION_1)
-    write(tmp_path, "words.py", "GREETING = 'hello'")
+    # The modules beside a file are kept with its version; what these read besides is not.
+    (tmp_path / "greeting.txt").write_text("hello")
+    write(
+        tmp_path,
+        "words.py",
+        f"""
+        from pathlib import Path
+
+        GREETING = Path({str(tmp_path / "greeting.txt")!r}).read_text()
+        """,
+    )
 
     async with tidemill_harness(root=tmp_path) as harness:
         begun, queued = [await harness.start("work") for _ in range(2)]
         await harness.run_until_idle()
         write(tmp_path, "flow.py", VERSION_2)
         (tmp_path / "workflows" / "words.py").unlink()
+        (tmp_path / "greeting.txt").unlink()
         await harness.restart()
         new = await harness.start("work")
         await harness.run_until_done()
@@ -104,7 +115,7 @@ async def test_run_whose_source_cannot_be_had_fails_with_the_reason_and_others_g
             "the run cannot go on",
             "the run cannot start",
         ]
-        assert all("No module named 'words'" in reason for reason in reasons)
+        assert all("greeting.txt" in reason for reason in reasons)
         assert (await harness.run(new)).state == "succeeded"
         await check_store(harness, ended=3)
 

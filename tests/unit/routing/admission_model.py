@@ -133,7 +133,16 @@ class Model:
                 if not group.events:
                     groups.remove(group)
             del stage
+        self._take_again()
         return [lead for lead, run in self.live.items() if all(one.key == key for one in run.group.events)]
+
+    def _take_again(self) -> None:
+        """What waits to start, and has a lead with another key now, has to do with the limits of that key."""
+        for stage, take in (("concurrency", self._concurrency), ("throttle", self._throttle)):
+            astray = [group for group in self.waiting[stage] if group.lead.other != group.key]
+            self.waiting[stage] = [group for group in self.waiting[stage] if group not in astray]
+            for group in sorted(astray, key=lambda group: (-group.lead.priority, group.lead.number)):
+                take(group)
 
     # ── stages ──
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.unit.routing.admission_model import Event, Model
 
@@ -29,10 +29,11 @@ from tidemill.project.admission import (
     Throttle,
     WhenFull,
 )
-from tidemill.routing.admission.items import Member, held_row, restored
+from tidemill.routing.admission.items import Item, Member, held_row, restored
 from tidemill.routing.admission.memory import Memory
 from tidemill.routing.admission.pipeline import LiveKeys, Pipeline
-from tidemill.storage.contract import HeldEvent, MemoryKey, Remembered
+from tidemill.routing.admission.queue import Queue
+from tidemill.storage.contract import DispositionKind, HeldEvent, MemoryKey, Remembered
 
 RULE = compile_filters([])
 PARTS = (JoinPart("a", RULE), JoinPart("b", RULE))
@@ -178,7 +179,7 @@ class Play:
         if isinstance(event, str):
             if self.spec.cancel_on is not None:
                 unwanted = set(self.model.cancel(event))
-                self.know([], now)
+                self.know(self.pipeline.members_beside(event), now)
                 self.pipeline.cancel_key(event, 0, now, now)
                 assert {int(run) for run in self.pipeline.decisions.cancels} >= unwanted
             return
@@ -238,7 +239,122 @@ def test_settings_together_do_what_the_model_does(names: tuple[str, ...]) -> Non
         play(names, seed + 1000, restarts=True)
 
 
+@example(names={"cancel_on", "join", "throttle"}, seed=1471, restarts=False)
 @given(names=st.sets(st.sampled_from(sorted(SETTINGS))), seed=st.integers(0, 10**9), restarts=st.booleans())
 @settings(max_examples=300, deadline=None)
 def test_any_settings_together_do_what_the_model_does(names: set[str], seed: int, restarts: bool) -> None:
     play(sorted(names), seed, restarts=restarts, count=40)
+
+
+PACES = [Throttle(limit=1, period=9), Concurrency(limit=1, when_full=WhenFull.QUEUE)]
+
+
+def paced(by: Throttle | Concurrency, **others: Any) -> Admission:
+    """Lets one run of a key start in 9, be it by its starts or by their ends."""
+    name = "throttle" if isinstance(by, Throttle) else "concurrency"
+    return Admission(**{name: by}, cancel_on=CancelOn(rule=RULE), **others)
+
+
+@pytest.mark.parametrize("restarts", [(), range(60)], ids=["goes_on", "restarts"])
+@pytest.mark.parametrize("by", PACES, ids=["throttle", "concurrency"])
+def test_group_takes_its_turn_by_the_event_that_leads_it_when_its_lead_is_cancelled(
+    by: Throttle | Concurrency, restarts: Iterable[int]
+) -> None:
+    urgent, usual = 1, 0
+    events: list[tuple[int, Event | str]] = [
+        (0, Event(1, 0, "a", "x", usual)),
+        (0, Event(2, 0, "a", "x", usual)),
+        (0, Event(3, 0, "a", "x", usual)),
+        (0, Event(4, 0, "b", "x", urgent)),
+        (0, Event(5, 0, "a", "x", usual)),
+        (0, Event(6, 0, "a", "x", urgent)),
+        (1, "b"),
+    ]
+    scene = Play(paced(by, batch=Batch(period=4, size=2)), restarts=restarts)
+
+    scene.run(events, dict.fromkeys(range(10), 9))
+
+    assert scene.started == [(0, 2, [1, 2]), (9, 6, [5, 6]), (18, 3, [3])]
+
+
+@pytest.mark.parametrize("remembers", [0, 50_000], ids=["forgets", "remembers"])
+@pytest.mark.parametrize("restarts", [(), range(60)], ids=["goes_on", "restarts"])
+@pytest.mark.parametrize("by", PACES, ids=["throttle", "concurrency"])
+def test_group_counts_in_the_limit_of_the_event_that_leads_it_when_its_lead_is_cancelled(
+    by: Throttle | Concurrency, restarts: Iterable[int], remembers: int
+) -> None:
+    events: list[tuple[int, Event | str]] = [
+        (0, Event(1, 0, "a", "y", part=0)),
+        (0, Event(2, 0, "a", "y", part=1)),
+        (2, Event(3, 2, "a", "y", part=0)),
+        (2, Event(4, 2, "a", "x", part=0)),
+        (2, Event(5, 2, "b", "x", part=1)),
+        (2, Event(6, 2, "b", "y", part=1)),
+        (4, "b"),  # what waits for y is of x now
+        (5, Event(7, 5, "b", "y", part=0)),
+        (5, Event(8, 5, "b", "y", part=1)),
+        (5, Event(9, 5, "a", "x", part=0)),
+        (5, Event(10, 5, "a", "x", part=1)),
+    ]
+    join = Join(parts=PARTS, mode=JoinMode.ALL, at_least=2, window=4)
+    spec = paced(by, join=join, debounce=Debounce(period=1))
+    scene = Play(spec, restarts=restarts, remembers=remembers)
+
+    scene.run(events, dict.fromkeys(range(11), 9))
+
+    assert scene.started == [(1, 2, [1, 2]), (4, 4, [3, 4]), (10, 8, [7, 8]), (13, 10, [9, 10])]
+    assert scene.pipeline.live == {}
+
+
+@pytest.mark.parametrize("remembers", [0, 50_000], ids=["forgets", "remembers"])
+def test_group_waits_for_the_throttle_of_the_event_that_leads_it_though_its_starts_are_forgotten(
+    remembers: int,
+) -> None:
+    events: list[tuple[int, Event | str]] = [
+        (0, Event(1, 0, "a", "y", part=0)),
+        (0, Event(2, 0, "a", "y", part=1)),
+        (0, Event(3, 0, "c", "x", part=0)),
+        (0, Event(4, 0, "c", "x", part=1)),
+        (2, Event(5, 2, "a", "y", part=0)),
+        (2, Event(6, 2, "a", "x", part=0)),
+        (2, Event(7, 2, "b", "x", part=1)),
+        (2, Event(8, 2, "b", "y", part=1)),
+        (4, "b"),  # what waits for y is of x now, where a run has started at 1
+    ]
+    join = Join(parts=PARTS, mode=JoinMode.ALL, at_least=2, window=4)
+    spec = paced(Throttle(limit=1, period=9), join=join, debounce=Debounce(period=1))
+    scene = Play(spec, remembers=remembers)
+
+    scene.run(events, {})
+
+    assert scene.started == [(1, 2, [1, 2]), (1, 4, [3, 4]), (10, 6, [5, 6])]
+
+
+def test_coalesced_group_takes_its_turn_by_its_newest_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidemill.routing.admission.stages.concurrency.MAX_GROUP", 2)
+    spec = Admission(concurrency=Concurrency(limit=1, when_full=WhenFull.COALESCE))
+    pipeline = Pipeline("t", spec, memory=Memory())
+    for position, priority in enumerate([0, 0, 0, 0, 1], 1):
+        pipeline.admit(Member(position, 0, str(position), priority=priority), 0, 0)
+
+    pipeline.ended("1", 1, 1)
+
+    groups = [[member.position for member in item.members] for item in pipeline.decisions.starts]
+    assert groups == [[1], [4, 5]]
+
+
+def test_queue_gives_an_item_once_however_often_its_lead_has_changed() -> None:
+    first, second, newest = (Member(position, 0, str(position)) for position in (1, 2, 3))
+    changing, other = Item([first], first, 0), Item([second], second, 0)
+    queue = Queue()
+    queue.put(changing)
+    queue.put(other)
+
+    for _ in range(100):
+        changing.absorb(Item([newest], newest, 0), DispositionKind.COALESCED_INTO)
+        queue.put(changing)
+        changing.without(newest)
+        queue.put(changing)
+
+    assert [queue.take(), queue.take()] == [changing, other]
+    assert not queue

@@ -8,6 +8,7 @@ from tests.unit.runs.graphs import dags
 
 from tidemill.dag.definition import Dag
 from tidemill.runs import decide
+from tidemill.runs.fold import apply
 from tidemill.runs.records import Failure, Record, TaskCancelled, TaskStarted, decode, encode
 from tidemill.runs.state import (
     FINAL_RUN_STATES,
@@ -15,7 +16,6 @@ from tidemill.runs.state import (
     RunPhase,
     RunState,
     TaskState,
-    apply,
 )
 from tidemill.runs.view import decode_graph, encode_graph, task_views
 

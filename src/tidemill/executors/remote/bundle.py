@@ -1,7 +1,7 @@
 """The pinned code of a DAG version as it crosses to workers: the text of its file, and of the modules beside it.
 
-A version is its file's text; the modules beside it are the project's present ones, as everywhere. A worker that has
-the bundle is sent its hash alone.
+A version is its file's text with the modules that it imports; what is not known to be imported comes from the project
+as it is, as everywhere. A worker that has the bundle is sent its hash alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Bundle:
     """The code of one version."""
 
     digest: str
-    #: JSON: `source`, and `siblings` by path relative to the workflows folder.
+    #: JSON: `source`; `modules` that the version is made of (null: not known), and `siblings` beside them, by path
+    #: relative to the workflows folder.
     text: bytes
 
 
@@ -35,19 +36,32 @@ class Bundles:
 
     def __init__(self, root: Path | None) -> None:
         """`root` is the project's folder; without it there are no modules beside a file."""
-        self._siblings = {} if root is None else _read(root / FOLDER)
+        self._root = root
+        #: The modules beside the files; None until they are read.
+        self._siblings: dict[str, str] | None = None
         self._made: dict[tuple[str, str], Bundle] = {}
 
     def of(self, dag: Dag) -> Bundle:
         """The bundle of this version."""
         found = self._made.get((dag.dag_id, dag.version))
         if found is None:
+            if self._siblings is None:
+                self._siblings = {} if self._root is None else _read(self._root / FOLDER)
             own = dag.file.removeprefix(f"{FOLDER}/")
-            siblings = {path: text for path, text in self._siblings.items() if path != own}
-            text = orjson.dumps({"source": dag.source, "siblings": siblings})
+            kept = dag.modules or {}
+            siblings = {
+                path: text for path, text in self._siblings.items() if path != own and path not in kept
+            }
+            modules = None if dag.modules is None else dict(dag.modules)
+            text = orjson.dumps({"source": dag.source, "modules": modules, "siblings": siblings})
             found = Bundle(hashlib.sha256(text).hexdigest()[:32], text)
             self._made[dag.dag_id, dag.version] = found
         return found
+
+    def forget(self) -> None:
+        """The modules beside the files may be others from now on."""
+        self._siblings = None
+        self._made.clear()
 
 
 def _read(folder: Path) -> dict[str, str]:

@@ -9,17 +9,21 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from tidemill.executors.remote.request import Line
 
-__all__ = ["Lines", "gather"]
+__all__ = ["Lines", "echo", "gather"]
 
 #: Lines kept of one attempt, and characters of one line and of all of them.
 _MAX_LINES = 200
 _MAX_LINE = 2000
 _MAX_CHARACTERS = 32_768
+
+#: Told of every line that is kept, beside.
+_echo: Callable[[str, str], object] | None = None
 
 _current: ContextVar[Lines | None] = ContextVar("tidemill_lines", default=None)
 
@@ -43,6 +47,8 @@ class Lines:
             return
         self._characters += len(text)
         self.kept.append(Line(level, text))
+        if _echo is not None:
+            _echo(level, text)
 
     def write(self, level: str, text: str) -> None:
         """Part of a stream."""
@@ -59,6 +65,12 @@ class Lines:
         for level, rest in self._open.items():
             self.add(level, rest)
         self._open.clear()
+
+
+def echo(tell: Callable[[str, str], object]) -> None:
+    """From here on `tell` is also told of every line of this process, as it comes: level and text."""
+    global _echo
+    _echo = tell
 
 
 class gather:  # noqa: N801 - a context manager, written as a class for its speed
@@ -100,6 +112,11 @@ class _Stream(io.TextIOBase):
 
     def isatty(self) -> bool:
         return False
+
+    @property
+    def buffer(self) -> BinaryIO:
+        """For bytes: the worker's own stream."""
+        return self._own.buffer
 
     @property
     def encoding(self) -> str:  # type: ignore[override]

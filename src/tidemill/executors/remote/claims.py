@@ -7,21 +7,24 @@ hash that it says: data that merely looks like a reference is data.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import orjson
 
 from tidemill.errors import SettingsError
+from tidemill.runs.claims import may_be_claim
 
-__all__ = ["ClaimFailure", "Claims", "Reference", "may_be_claim"]
+__all__ = ["LARGEST", "ClaimFailure", "Claims", "Reference", "may_be_claim"]
 
-_BEGIN = b'{"$claim":'
 #: `run/task-attempt-hash`, the names that `put` gives.
 _NAME = re.compile(r"[0-9A-Za-z-]{1,64}/\d{1,9}-\d{1,9}-[0-9a-f]{16}\.json", re.ASCII)
 #: Longest content that is read back, in bytes.
-_LARGEST = 1 << 32
+LARGEST = 1 << 32
 
 
 class ClaimFailure(Exception):  # noqa: N818 - becomes the failure of an attempt
@@ -41,11 +44,6 @@ class Reference:
     name: str
     size: int
     sha256: str
-
-
-def may_be_claim(text: bytes) -> bool:
-    """False for every result that is certainly no reference."""
-    return text.startswith(_BEGIN)
 
 
 class Claims:
@@ -70,8 +68,9 @@ class Claims:
         path = f"{self._root}/{name}"
         try:
             if _is_local(self._files):
-                self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-            self._files.pipe_file(path, content)
+                _write(Path(path), content)
+            else:
+                self._files.pipe_file(path, content)
         except Exception as error:  # each file system has its own
             raise ClaimFailure("ClaimNotStored", f"{self.url}: {_describe(error)}") from error
         return orjson.dumps({"$claim": f"{self.url}/{name}", "size": len(content), "sha256": digest})
@@ -90,7 +89,7 @@ class Claims:
         if type(url) is not str or type(size) is not int or type(digest) is not str:
             return None
         place, _, name = url.partition(self.url + "/")
-        if place or not _NAME.fullmatch(name) or not 0 <= size <= _LARGEST:
+        if place or not _NAME.fullmatch(name) or not 0 <= size <= LARGEST:
             return None
         return Reference(url, name, size, digest)
 
@@ -113,6 +112,27 @@ class Claims:
         """The result itself: `text` as it is, or what it refers to. Raises `ClaimFailure`."""
         reference = self.read(text)
         return text if reference is None else self.get(reference)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A file that is whole and on disk when it has its name: what refers to it is recorded afterwards."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{uuid4().hex}.tmp")
+    try:
+        with unfinished.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    for folder in (path.parent, path.parent.parent):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _is_local(files: Any) -> bool:

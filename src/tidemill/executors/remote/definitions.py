@@ -53,7 +53,11 @@ class Definitions:
     def _load(self, head: Mapping[str, Any], bundle: Mapping[str, Any]) -> Dag:
         file, version = head["file"], head["version"]
         dag = load_source(
-            bundle["source"], file, head["dag"], root=self._folder(head["bundle"], bundle["siblings"])
+            bundle["source"],
+            file,
+            head["dag"],
+            root=self._folder(head["bundle"], bundle["siblings"]),
+            modules=bundle.get("modules"),
         )
         if dag.version != version:
             reason = (

@@ -33,6 +33,7 @@ from tidemill.executors.remote.request import (
     make_item,
 )
 from tidemill.executors.result import cancelled, timed_out
+from tidemill.executors.said import tell_lines
 from tidemill.runs.attempts import Attempt, Outcome
 
 __all__ = ["Observe", "RemoteExecutor", "Spent"]
@@ -159,6 +160,11 @@ class RemoteExecutor:
             await asyncio.gather(*tasks, return_exceptions=True)
         await self._cluster.close()
 
+    def forget_code(self) -> None:
+        """The project was read again: the modules beside its files may be others."""
+        self._bundles.forget()
+        self._tasks.clear()
+
     def _task(self, attempt: Attempt) -> tuple[bytes, Bundle]:
         key = (attempt.dag.dag_id, attempt.dag.version, attempt.node.index)
         found = self._tasks.get(key)
@@ -229,7 +235,7 @@ class RemoteExecutor:
     async def _submit(self, going: _Going, *, with_bundle: bool) -> bytes:
         attempt, node = going.attempt, going.attempt.node
         call = Call(
-            f"{attempt.run_id}/{node.task_id}/{attempt.number}-{self._token}-{next(self._calls)}",
+            f"{attempt.run_id}/{attempt.task_id}/{attempt.number}-{self._token}-{next(self._calls)}",
             f"{attempt.dag.dag_id}.{node.task_id}",
             going.head + going.bundle.text if with_bundle else going.head,
             node.resources,
@@ -280,19 +286,8 @@ class RemoteExecutor:
         waiting = max(self._loop.time() - since - reply.seconds, 0.0)
         spent = Spent(reply.seconds, reply.cpu_seconds, waiting)
         self._observe(self._cluster.name, attempt.dag.dag_id, spent)
-        if not reply.lines:
-            return
-        facts = {
-            "run_id": attempt.run_id,
-            "task": attempt.node.task_id,
-            "attempt": attempt.number,
-            "worker": reply.worker,
-        }
-        for line in reply.lines:
-            logger.info("task.said", extra={**facts, "severity": line.level, "line": line.text})
-        if reply.dropped:
-            left_out = f"({reply.dropped} more lines were left out)"
-            logger.info("task.said", extra={**facts, "severity": "WARNING", "line": left_out})
+        if reply.lines:
+            tell_lines(attempt, reply.lines, dropped=reply.dropped, worker=reply.worker)
 
     # ── what becomes of the cluster ──
 

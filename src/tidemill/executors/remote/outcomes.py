@@ -23,6 +23,7 @@ def failure(
 ) -> Outcome:
     """The attempt (or its run, index and number) failed for a reason that is not the task's."""
     if isinstance(attempt, Attempt):
+        permanent = permanent or attempt.node.retry.gives_up_on_kind(kind)
         attempt = (attempt.run_id, attempt.index, attempt.number)
     return Outcome(
         *attempt,

@@ -36,15 +36,19 @@ __all__ = [
 ]
 
 #: Version of these forms: node and worker must have the same one.
-CONTRACT = 2
+CONTRACT = 3
 
 #: In place of a kind of outcome: the worker does not have the bundle.
 MISSING = "missing"
 _MISSING = b'{"kind":"missing"}\n'
 
 #: One attempt of a task: run, number, parameters as a text (numbers that JSON readers would round arrive as they were
-#: stored), results by index, event.
-Item = tuple[str, int, str, Mapping[str, Any], Any]
+#: stored), results by index, event; index and name of the task run, and its own arguments where it is one of a map.
+Item = tuple[str, int, str, Mapping[str, Any], Any, int, str, Any]
+#: Arguments of a map are JSON: what would arrive as something else is refused.
+_JSON_ONLY = (
+    orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +124,16 @@ def make_item(attempt: Attempt) -> Item:
     if node.context_parameter is not None and inputs.event is not None:
         event = orjson.Fragment(json_format.encode(inputs.event))
     results = {str(index): orjson.Fragment(inputs.results[index]) for index in node.reads}
-    return attempt.run_id, attempt.number, inputs.parameters.decode(), results, event
+    own = None if inputs.item is None else orjson.Fragment(orjson.dumps(inputs.item, option=_JSON_ONLY))
+    parameters = inputs.parameters.decode()
+    return attempt.run_id, attempt.number, parameters, results, event, attempt.index, attempt.task_id, own
 
 
 def encode_request(attempt: Attempt, task: bytes) -> bytes:
     """One attempt without its bundle, which may follow as it is."""
     head = {
         "contract": CONTRACT,
-        "attempt_id": f"{attempt.run_id}/{attempt.node.task_id}/{attempt.number}",
+        "attempt_id": f"{attempt.run_id}/{attempt.task_id}/{attempt.number}",
         "task": orjson.Fragment(task),
         "item": make_item(attempt),
     }

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -27,11 +28,12 @@ from tidemill.executors.remote.definitions import Definitions, MissingBundle
 from tidemill.executors.remote.outcomes import failure
 from tidemill.executors.remote.pack_request import PackReplies, refuse_pack
 from tidemill.executors.remote.request import CONTRACT, Item, Reply, encode_missing, encode_reply
-from tidemill.executors.result import failed, succeeded
+from tidemill.executors.result import failed, succeeded, too_large
 from tidemill.runs.arguments import make_arguments
 from tidemill.runs.attempts import Attempt, Outcome
+from tidemill.runs.claims import kept_whole
 
-__all__ = ["perform", "perform_pack"]
+__all__ = ["Surroundings", "perform", "perform_pack"]
 
 _definitions = Definitions()
 #: Variables of the process are set by one attempt at a time.
@@ -40,7 +42,26 @@ _environment = threading.Lock()
 _Made = tuple[Outcome, Reply]
 
 
-def perform(request: bytes, tell_start: Callable[[], object] | None = None) -> bytes:
+class Surroundings:
+    """What an attempt is called in: nothing, on the workers of a cluster."""
+
+    #: Told of the attempt's heartbeats.
+    beat: Callable[[], None] | None = None
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """What `function` returns."""
+        return function()
+
+
+_NOTHING = Surroundings()
+
+
+def perform(
+    request: bytes,
+    tell_start: Callable[[], object] | None = None,
+    *,
+    surroundings: Surroundings = _NOTHING,
+) -> bytes:
     """Make one attempt; `tell_start` is called when it begins."""
     if tell_start is not None:
         tell_start()
@@ -54,7 +75,7 @@ def perform(request: bytes, tell_start: Callable[[], object] | None = None) -> b
     task, item = head["task"], head["item"]
     try:
         dag = _definitions.find(task, bundle)
-        made = _make(_prepare(task, item, dag))
+        made = _make(_prepare(task, item, dag), surroundings)
     except MissingBundle:
         return encode_missing()
     except DefinitionError as error:
@@ -99,12 +120,15 @@ def _find(task: Mapping[str, Any], bundle: str) -> Dag | DefinitionError | None:
         return None
 
 
-def _make(prepared: _Prepared | Outcome) -> _Made:
+def _make(prepared: _Prepared | Outcome, surroundings: Surroundings = _NOTHING) -> _Made:
     if isinstance(prepared, Outcome):
         return prepared, Reply()
-    if prepared.attempt.node.is_coroutine:
-        return prepared.run(lambda call: asyncio.run(_awaited(call)))
-    return prepared.run(lambda call: call())
+    attempt = prepared.attempt
+    if surroundings.beat is not None and (name := attempt.node.context_parameter) is not None:
+        attempt.kwargs = {**attempt.kwargs, name: replace(attempt.kwargs[name], beat=surroundings.beat)}
+    if attempt.node.is_coroutine:
+        return prepared.run(lambda call: surroundings.call(lambda: asyncio.run(_awaited(call))))
+    return prepared.run(surroundings.call)
 
 
 async def _awaited(call: Callable[[], Awaitable[Any]]) -> Any:
@@ -164,6 +188,10 @@ class _Prepared:
         outcome = succeeded(self.attempt, result, 1 << 40)
         if len(outcome.result) > self._task["claim_check_bytes"]:
             attempt = self.attempt
+            if attempt.node.index in kept_whole(attempt.dag):
+                most = self._task["max_result_bytes"]
+                size = len(outcome.result)
+                return outcome if size <= most else too_large(attempt, size, most)
             try:
                 outcome.result = self._claims.put(
                     attempt.run_id, attempt.index, attempt.number, outcome.result
@@ -175,9 +203,9 @@ class _Prepared:
 
 def _prepare(task: Mapping[str, Any], item: Item, dag: Dag) -> _Prepared | Outcome:
     """The attempt ready to be called, or its outcome when it cannot be."""
-    run_id, number, text, values, event = item
+    run_id, number, text, values, event, index, task_id, own = item
     node = dag.tasks[task["index"]]
-    attempt = Attempt(run_id, dag, node, number, (), {})
+    attempt = Attempt(run_id, dag, node, number, (), {}, index=index, task_id=task_id)
     try:
         claims = _claims(task["claim_check_url"])
         results = {int(index): _value(value, claims) for index, value in values.items()}
@@ -189,6 +217,8 @@ def _prepare(task: Mapping[str, Any], item: Item, dag: Dag) -> _Prepared | Outco
             results=results,
             parameters=dag.parameters.load(text.encode()),
             event=None if event is None else json_format.from_json(event),
+            task_id=task_id,
+            item=own,
         )
     except ClaimFailure as error:
         return failure(attempt, error.kind, str(error), permanent=error.permanent)
@@ -211,7 +241,7 @@ def _mismatch(head: Mapping[str, Any]) -> str | None:
 
 def _unloadable(task: Mapping[str, Any], item: Item, error: DefinitionError) -> _Made:
     message = f"the worker cannot load this version: {error}"
-    return failure((item[0], task["index"], item[1]), "DefinitionError", message, permanent=True), Reply()
+    return failure((item[0], item[5], item[1]), "DefinitionError", message, permanent=True), Reply()
 
 
 def _signed(made: _Made) -> _Made:

@@ -152,13 +152,10 @@ class Gate:
             entry = self._entries[trigger]
             if kind == WorkKind.ADMIT:
                 await self._admit(entry, logged, routed, now)
+            elif kind == WorkKind.CANCEL:
+                await self._cancel(entry, logged, now)
             else:
-                if not self._memory.complete:
-                    await self._recall(entry.pipeline, [], logged.received_at, now)
-                if kind == WorkKind.CANCEL:
-                    self._cancel(entry, logged, now)
-                else:
-                    self._end(entry, logged, now)
+                await self._end(entry, logged, now)
             await self._carry_out(entry, routed, now)
 
     async def _admit(self, entry: Entry, logged: LoggedEvent, routed: Routed, now: int) -> None:
@@ -206,16 +203,21 @@ class Gate:
             return member
         return None
 
-    def _cancel(self, entry: Entry, logged: LoggedEvent, now: int) -> None:
+    async def _cancel(self, entry: Entry, logged: LoggedEvent, now: int) -> None:
         try:
             key = entry.reader.cancelling(logged)
         except MappingFailed:
             return  # it names nothing that could be cancelled
+        if not self._memory.complete:
+            beside = entry.pipeline.members_beside(key)
+            await self._recall(entry.pipeline, beside, logged.received_at, now)
         entry.pipeline.cancel_key(key, logged.position, logged.received_at, now)
 
-    def _end(self, entry: Entry, logged: LoggedEvent, now: int) -> None:
+    async def _end(self, entry: Entry, logged: LoggedEvent, now: int) -> None:
         run = logged.event.subject
         if run is not None:
+            if not self._memory.complete:
+                await self._recall(entry.pipeline, [], logged.received_at, now)
             entry.pipeline.ended(run, logged.received_at, now)
 
     async def ring(self, routed: Routed, horizon: int, now: int) -> None:

@@ -99,6 +99,10 @@ class Item:
         """That of its lead."""
         return self.lead.priority
 
+    def has_key_at(self, stage: Stage) -> bool:
+        """Whether it waits under the key that its lead has there."""
+        return self.lead.keys[PLACES[stage]] == self.key
+
     def without(self, member: Member) -> None:
         """Take one member out; the newest of those that are left leads, if the lead is gone."""
         self.members.remove(member)

@@ -175,9 +175,29 @@ class Pipeline:
     def cancel_key(self, key: str, position: int, at: int, now: int) -> None:
         """An event cancels what is held and what runs under `key`."""
         self._reach(at, now)
+        found: dict[Item, Stage] = {}
         for member in list(self._cancellable.get(key, {}).values()):
+            assert member.stage is not None and member.item is not None  # noqa: S101, PT018 - it is held
+            found[member.item] = member.stage
             self._withdraw(member, f"by position {position}")
         self.decisions.cancels.extend(self._cancellable_runs.get(key, ()))
+        for item, stage in found.items():
+            self._by_stage[stage].discard(item)
+        self._bring_again(
+            [
+                (self._places[stage], item)
+                for item, stage in found.items()
+                if item.members and stage in _PACED and not item.has_key_at(stage)
+            ],
+            at,
+            now,
+        )
+
+    def _bring_again(self, astray: list[tuple[int, Item]], at: int, now: int) -> None:
+        """Items whose present leads have other keys wait for, and count in, the limits of those keys."""
+        astray.sort(key=lambda one: (-one[0], -one[1].priority, one[1].lead.position))
+        for place, item in astray:
+            self._advance(item, place, at, now)
 
     def resume(self, now: int) -> None:
         """Let go on what a pause has buffered, when the trigger is not paused any more."""
@@ -271,14 +291,13 @@ class Pipeline:
 
     def _withdraw(self, member: Member, detail: str) -> None:
         """Cancel a held member, of which its stage does not know yet."""
-        stage, item = member.stage, member.item
-        assert stage is not None and item is not None  # noqa: S101, PT018 - it is held
+        item = member.item
+        assert item is not None  # noqa: S101 - it is held
         self.settle(member, DispositionKind.CANCELLED, detail)
         lead = item.lead
         item.without(member)
         if item.members and item.lead is not lead:
             self.touch(item.lead)
-        self._by_stage[stage].discard(item)
 
     def plan(self, stage: Stage, key: str, due: int) -> None:
         """See `Flow`."""
@@ -329,6 +348,11 @@ class Pipeline:
         """What must be known of a member's keys before it goes on."""
         for stage in self._remembering:
             yield (self.name, stage.value, member.keys[PLACES[stage]])
+
+    def members_beside(self, key: str) -> list[Member]:
+        """Members of what may go on when `cancel_key` is called: of everything that has one under the key."""
+        items = dict.fromkeys(member.item for member in self._cancellable.get(key, {}).values())
+        return [member for item in items if item is not None for member in item.members]
 
     def due_members(self, horizon: int, now: int) -> list[Member]:
         """Members of what may go on when `ring` is called."""

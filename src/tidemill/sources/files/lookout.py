@@ -239,6 +239,10 @@ class Lookout:
             self._is_woken = True
             self._loop.call_soon(self._take_hints)
 
+    def tell(self, hint: Hint) -> None:
+        """A file changed (called in the event loop)."""
+        self._take_hint(hint)
+
     def _take_hint(self, hint: Hint) -> None:
         if self._probe is not None and hint.path == self._probe.name:
             self._probe.told.set()

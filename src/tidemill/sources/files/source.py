@@ -7,9 +7,9 @@ parts share candidates and the memory of what was announced, and nothing else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from tidemill.clock import Clock
 from tidemill.errors import StorageError
@@ -28,6 +28,7 @@ from tidemill.sources.files.scanner import Scanner
 from tidemill.sources.files.sets import Held
 from tidemill.sources.files.strategy import reader_of, selection_of
 from tidemill.sources.files.version import Announced, Version
+from tidemill.sources.files.watch import Hint
 from tidemill.storage.contract import EventLog, Ledger, RunStore
 
 __all__ = ["FileSourceStage"]
@@ -52,13 +53,15 @@ class FileSourceStage:
         clock: Clock,
         scan_seconds: float,
         runs: RunStore | None = None,
+        threads: Callable[[str], AbstractContextManager[Executor]] | None = None,
     ) -> None:
-        """`runs` is read to learn when files can be archived."""
+        """`runs` is read to learn when files can be archived; `threads(name)` is where files are read and moved."""
         self.name = spec.name
         self._spec = spec
         self._log = log
         self._ledger = ledger
         self._runs = runs
+        self._threads = threads or _threads
         self._clock = clock
         self._scan_seconds = scan_seconds
         self._health = Health(spec.name)
@@ -82,6 +85,11 @@ class FileSourceStage:
             error=self._health.error,
             mode="" if self._lookout is None else self._lookout.mode,
         )
+
+    def tell(self, hint: Hint) -> None:
+        """Somebody who changed a file says so, as the watch would; says nothing to a source that does not run."""
+        if self._lookout is not None:
+            self._lookout.tell(hint)
 
     async def run(self) -> None:
         """Announce files until cancelled.
@@ -122,7 +130,7 @@ class FileSourceStage:
             clock, quiet_seconds=spec.quiet.total_seconds(), limit=MAX_CANDIDATES, on_room=scan_wanted.set
         )
         reader = reader_of(spec, announced, gathering, clock=clock)
-        with _threads(f"files-{self.name}") as threads:
+        with self._threads(f"files-{self.name}") as threads:
             archiver = self._archiver(threads)
             intake = Intake(
                 candidates, reader, health=health, threads=threads, on_folder_lost=scan_wanted.set
@@ -192,7 +200,7 @@ class FileSourceStage:
                 reader.stop()
                 candidates.stop()
 
-    def _archiver(self, threads: ThreadPoolExecutor) -> Archiver | None:
+    def _archiver(self, threads: Executor) -> Archiver | None:
         spec = self._spec
         if spec.archive is None:
             return None

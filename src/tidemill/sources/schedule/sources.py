@@ -22,7 +22,9 @@ __all__ = ["NamedScheduleStage", "ScheduleSourceStage"]
 class ScheduleSourceStage(TickStage):
     """The schedules of all DAGs: a tick starts its DAG."""
 
-    def __init__(self, dags: Sequence[Dag], log: EventLog, ledger: Ledger, *, clock: Clock) -> None:
+    def __init__(
+        self, dags: Sequence[Dag], log: EventLog, ledger: Ledger, *, clock: Clock, **waiting: float
+    ) -> None:
         lines = [
             Line(
                 dag.dag_id,
@@ -33,16 +35,18 @@ class ScheduleSourceStage(TickStage):
             for dag in dags
             if dag.schedule is not None
         ]
-        super().__init__("schedule", lines, log, ledger, clock=clock)
+        super().__init__("schedule", lines, log, ledger, clock=clock, **waiting)
 
 
 class NamedScheduleStage(TickStage):
     """One schedule of `triggers/`: a tick is an event like any other."""
 
-    def __init__(self, spec: ScheduleSource, log: EventLog, ledger: Ledger, *, clock: Clock) -> None:
+    def __init__(
+        self, spec: ScheduleSource, log: EventLog, ledger: Ledger, *, clock: Clock, **waiting: float
+    ) -> None:
         # Not below "schedule/": a source may have the name of a DAG.
         line = Line(spec.name, spec.schedule, f"tick/{spec.name}", partial(_source_event, spec))
-        super().__init__(spec.name, [line], log, ledger, clock=clock)
+        super().__init__(spec.name, [line], log, ledger, clock=clock, **waiting)
 
 
 def _dag_event(dag: str, schedule: Schedule, tick: datetime) -> Event:

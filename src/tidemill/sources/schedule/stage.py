@@ -38,13 +38,22 @@ class TickStage:
     on_every_node = False
 
     def __init__(
-        self, name: str, lines: Sequence[Line], log: EventLog, ledger: Ledger, *, clock: Clock
+        self,
+        name: str,
+        lines: Sequence[Line],
+        log: EventLog,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        slice_seconds: float = _SLICE_SECONDS,
     ) -> None:
+        """`slice_seconds` is the longest wait between two looks at the wall clock (rule 5)."""
         self.name = name
         self._lines = list(lines)
         self._log = log
         self._ledger = ledger
         self._clock = clock
+        self._slice_seconds = slice_seconds
         self._report = SourceReport(name, kind="schedule", clock=clock)
 
     async def run(self) -> None:
@@ -126,9 +135,9 @@ class TickStage:
     def _seconds_to_next(self) -> float:
         wakes = [line.wake_at for line in self._lines if line.wake_at is not None]
         if not wakes:
-            return _SLICE_SECONDS
+            return self._slice_seconds
         remaining = (min(wakes) - self._now()) / timedelta(seconds=1)
-        return min(_SLICE_SECONDS, max(0.0, remaining))
+        return min(self._slice_seconds, max(0.0, remaining))
 
     def _now(self) -> datetime:
         return from_us(self._clock.now_us())

@@ -15,6 +15,7 @@ Rules that every implementation keeps (and the conformance suite checks):
 from __future__ import annotations
 
 from tidemill.storage.contract.admission import AdmissionChanges, Admissions, HeldEvent, MemoryKey, Remembered
+from tidemill.storage.contract.cache import CachedResult, CacheEntry, Reuse, TaskCache
 from tidemill.storage.contract.deliveries import (
     Delivery,
     DeliveryAttempt,
@@ -22,6 +23,7 @@ from tidemill.storage.contract.deliveries import (
     DeliveryState,
     Outbox,
 )
+from tidemill.storage.contract.durations import Durations, TaskDuration
 from tidemill.storage.contract.letters import ActionKind, DeadLetter, DeadLetters, LetterAction, LetterState
 from tidemill.storage.contract.log import (
     Append,
@@ -41,7 +43,16 @@ from tidemill.storage.contract.routing import (
     Trees,
     TreeSummary,
 )
-from tidemill.storage.contract.runs import Recorded, Request, RunEnd, RunFilter, RunStore, RunSummary
+from tidemill.storage.contract.runs import (
+    KeptVersion,
+    Recorded,
+    Request,
+    RunEnd,
+    RunFilter,
+    RunStore,
+    RunSummary,
+)
+from tidemill.storage.contract.scheduling import PastOutcome, Pasts, Pools, PoolSetting
 from tidemill.storage.contract.store import NodeView, Store
 from tidemill.storage.contract.subscriptions import (
     DeliveryBacklog,
@@ -50,6 +61,17 @@ from tidemill.storage.contract.subscriptions import (
     SubscriptionState,
     SubscriptionStatus,
 )
+from tidemill.storage.contract.wait_changes import Asked, Wait, WaitChanges
+from tidemill.storage.contract.waits import (
+    Approval,
+    Approvals,
+    ApprovalState,
+    DueWait,
+    HitWait,
+    SaidDecision,
+    UnreadWait,
+    Waits,
+)
 
 __all__ = [
     "ActionKind",
@@ -57,7 +79,13 @@ __all__ = [
     "Admissions",
     "Append",
     "Appended",
+    "Approval",
+    "ApprovalState",
+    "Approvals",
+    "Asked",
     "Became",
+    "CacheEntry",
+    "CachedResult",
     "CursorMove",
     "DeadLetter",
     "DeadLetters",
@@ -69,11 +97,15 @@ __all__ = [
     "DeliveryState",
     "Disposition",
     "DispositionKind",
+    "DueWait",
+    "Durations",
     "EventFilter",
     "EventLog",
     "FileVersion",
     "HeldEvent",
+    "HitWait",
     "Keeping",
+    "KeptVersion",
     "Ledger",
     "LetterAction",
     "LetterState",
@@ -82,21 +114,33 @@ __all__ = [
     "NewRun",
     "NodeView",
     "Outbox",
+    "PastOutcome",
+    "Pasts",
+    "PoolSetting",
+    "Pools",
     "Recorded",
     "Remembered",
     "Replays",
     "Request",
+    "Reuse",
     "RouteBatch",
     "RoutedUnder",
     "RunEnd",
     "RunFilter",
     "RunStore",
     "RunSummary",
+    "SaidDecision",
     "Segment",
     "Store",
     "SubscriptionState",
     "SubscriptionStatus",
     "Subscriptions",
+    "TaskCache",
+    "TaskDuration",
     "TreeSummary",
     "Trees",
+    "UnreadWait",
+    "Wait",
+    "WaitChanges",
+    "Waits",
 ]

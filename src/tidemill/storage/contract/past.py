@@ -61,10 +61,16 @@ class Keeping(Protocol):
         """
 
     async def drop_runs(self, *, below: int, ended_before: int) -> int:
-        """Drop runs, with their histories, of events below that position that ended before that time; how many."""
+        """Drop runs, with their histories and results, of events below that position that ended before that time.
+
+        Results that other runs refer to stay with those. Returns how many runs.
+        """
 
     async def forget(self, *, before: int, identities_before: int, identities_below: int) -> None:
-        """Forget dead letters older than `before`, and identities older than both of the others; durable on return."""
+        """Forget dead letters and cached results older than `before`, and identities older than both of the others.
+
+        Durable on return.
+        """
 
     async def forget_data(self, *, before: int) -> int:
         """Delete data kept beside the log of days that ended a day or more before that time; how many days.

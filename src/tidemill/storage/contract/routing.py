@@ -88,6 +88,10 @@ class RouteBatch:
     #: Events that were derived from these, each with the time of that. One that is in the log already is left out;
     #: one whose identity is there with other content becomes a dead letter (`id_reused`).
     derived: Sequence[tuple[Event, int]] = ()
+    #: (key, position) of events that some wait may wait for, and the version of the patterns that they were compared
+    #: with: when it is another one by now, `CursorMoved` is raised, and the events have to be compared again.
+    waits: Sequence[tuple[str, int]] = ()
+    patterns: str | None = None
     #: None where no trigger has an admission.
     admission: AdmissionChanges | None = None
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from tidemill.events.event import Event
+from tidemill.storage.contract.cache import Reuse
 from tidemill.storage.contract.routing import Disposition, NewRun, RouteBatch
+from tidemill.storage.contract.scheduling import PastOutcome
+from tidemill.storage.contract.wait_changes import WaitChanges
 from tidemill.storage.feed import Feed
 
-__all__ = ["Recorded", "Request", "RunEnd", "RunFilter", "RunStore", "RunSummary"]
+__all__ = ["KeptVersion", "Recorded", "Request", "RunEnd", "RunFilter", "RunStore", "RunSummary"]
 
 
 class RunEnd(NamedTuple):
@@ -19,6 +22,8 @@ class RunEnd(NamedTuple):
     state: str
     started_at: int | None = None
     ended_at: int | None = None
+    #: The version of its DAG that it goes on with; None: the one that it had.
+    version: str | None = None
 
 
 class Recorded(NamedTuple):
@@ -32,6 +37,12 @@ class Recorded(NamedTuple):
     body: bytes
     summary: RunEnd | None = None
     events: Sequence[Event] = ()
+    #: What changes with it beside the run, for the few decisions that have such.
+    reuse: Reuse | None = None
+    #: What tasks that depend on the past came to with it.
+    pasts: Sequence[PastOutcome] = ()
+    #: What it changes of the run's waits.
+    waits: WaitChanges | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +75,8 @@ class RunFilter:
     state: str | None = None
     trigger: str | None = None
     position: int | None = None
+    #: True: only those failed because the process died too often, which nobody has run again yet.
+    quarantined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +85,19 @@ class Request:
 
     id: int
     run_id: str
-    #: "cancel" or "retry".
+    #: "cancel", or "approval" for a run of which an approval has ended.
     kind: str
     at: int
     by: str = ""
+
+
+class KeptVersion(NamedTuple):
+    """A version of a DAG whose source is kept."""
+
+    version: str
+    file: str
+    #: Microseconds; 0 for what was kept before the time was.
+    saved_at: int
 
 
 class RunStore(Protocol):
@@ -109,13 +131,19 @@ class RunStore(Protocol):
     async def history(self, run_id: str) -> list[tuple[int, int, bytes]]:
         """(sequence, at, body) of a run, in order."""
 
+    async def history_after(self, run_id: str, sequence: int, *, limit: int) -> list[tuple[int, int, bytes]]:
+        """Up to `limit` rows of a run's history with a sequence > `sequence`, in order."""
+
     async def histories(self, run_ids: Collection[str]) -> dict[str, list[tuple[int, int, bytes]]]:
         """The histories of these runs, read at once; a run without records has an empty one."""
 
     async def live(
         self, *, after: str, limit: int, shards: Collection[int] | None = None
     ) -> list[RunSummary]:
-        """Runs that have started and not ended, by id, with id > `after`; of these shards where given."""
+        """Runs that have started and not ended, by id, with id > `after`; of these shards where given.
+
+        Without those that only wait: they are woken by their waits (`Waits`).
+        """
 
     async def queued(
         self, dag: str, *, after: str, limit: int, shards: Collection[int] | None = None
@@ -137,11 +165,33 @@ class RunStore(Protocol):
     async def dispositions(self, position: int) -> list[Disposition]:
         """What became of the event at `position`, per matched trigger."""
 
-    async def save_version(self, dag: str, version: str, file: str, source: str, graph: bytes) -> None:
-        """Keep the source of a DAG's version; does nothing when it is kept already."""
+    async def save_version(
+        self,
+        dag: str,
+        version: str,
+        file: str,
+        source: str,
+        graph: bytes,
+        *,
+        modules: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keep the source of a DAG's version; does nothing when it is kept already.
+
+        `modules` are the texts of the modules beside it that it is made of, by path relative to the workflows
+        folder; None: it is not known which they are.
+        """
 
     async def version(self, dag: str, version: str) -> tuple[str, str, bytes] | None:
         """(file, source, graph) of a kept version."""
+
+    async def modules(self, dag: str, version: str) -> dict[str, str] | None:
+        """The modules that a kept version is made of, as they were given; None where nobody knew."""
+
+    async def move_queued(self, run_id: str, version: str) -> None:
+        """Let a run begin with another version of its DAG; does nothing once it has begun."""
+
+    async def versions(self, dag: str) -> list[KeptVersion]:
+        """The kept versions of a DAG, newest first."""
 
     async def counts(self) -> dict[tuple[str, str], int]:
         """Number of runs per (dag, state)."""

@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tidemill.storage.contract.admission import Admissions
+from tidemill.storage.contract.cache import TaskCache
 from tidemill.storage.contract.deliveries import Outbox
+from tidemill.storage.contract.durations import Durations
 from tidemill.storage.contract.letters import DeadLetters
 from tidemill.storage.contract.log import EventLog, Ledger
 from tidemill.storage.contract.past import Definitions, Keeping, Replays
 from tidemill.storage.contract.routing import Trees
 from tidemill.storage.contract.runs import RunStore
+from tidemill.storage.contract.scheduling import Pasts, Pools
 from tidemill.storage.contract.subscriptions import Subscriptions
+from tidemill.storage.contract.waits import Approvals, Waits
 from tidemill.storage.shards import Shards
 
 __all__ = ["NodeView", "Store"]
@@ -61,6 +65,18 @@ class Store(Protocol):
     def replays(self) -> Replays: ...
     @property
     def definitions(self) -> Definitions: ...
+    @property
+    def durations(self) -> Durations: ...
+    @property
+    def cache(self) -> TaskCache: ...
+    @property
+    def pools(self) -> Pools: ...
+    @property
+    def pasts(self) -> Pasts: ...
+    @property
+    def waits(self) -> Waits: ...
+    @property
+    def approvals(self) -> Approvals: ...
     @property
     def shards(self) -> Shards: ...
 

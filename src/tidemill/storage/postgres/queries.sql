@@ -26,8 +26,8 @@ SELECT source, path, inode, size, mtime_ns, digest FROM files WHERE source = $1;
 SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE run_id = $1;
 -- list_runs: runs newest first; conditions replace the marker
 SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE run_id < $1 {conditions} ORDER BY run_id DESC LIMIT $2;
--- live_runs: runs that started and did not end, by id
-SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE ended_at IS NULL AND state IN ('running', 'waiting') AND run_id > $1 AND ($3::bigint[] IS NULL OR shard = ANY($3::bigint[])) ORDER BY run_id LIMIT $2;
+-- live_runs: runs that are at work, by id; those that only wait are woken by their waits
+SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE ended_at IS NULL AND state = 'running' AND run_id > $1 AND ($3::bigint[] IS NULL OR shard = ANY($3::bigint[])) ORDER BY run_id LIMIT $2;
 -- queued_runs: runs of a DAG that wait to start, oldest first
 SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE ended_at IS NULL AND state = 'queued' AND dag = $1 AND run_id > $2 AND ($4::bigint[] IS NULL OR shard = ANY($4::bigint[])) ORDER BY run_id LIMIT $3;
 -- history_of: the decisions of a run in order
@@ -63,7 +63,19 @@ INSERT INTO requests (run_id, kind, at, by) SELECT * FROM unnest($1::text[], $2:
 -- delete_request: forget answered requests
 DELETE FROM requests WHERE id = ANY($1::bigint[]);
 -- insert_version: keep the sources of DAGs' versions
-INSERT INTO versions (dag, version, file, source, graph) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[]) ON CONFLICT DO NOTHING;
+INSERT INTO versions (dag, version, file, source, graph, modules, saved_at) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bigint[]) ON CONFLICT DO NOTHING;
+-- insert_module: keep the texts of modules that versions are made of
+INSERT INTO module_texts (digest, text) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING;
+-- modules_of: the modules that a version is made of
+SELECT modules FROM versions WHERE dag = $1 AND version = $2;
+-- module_texts: the texts of modules
+SELECT digest, text FROM module_texts WHERE digest = ANY($1::text[]);
+-- versions_of: the kept versions of a DAG, newest first
+SELECT version, file, saved_at FROM versions WHERE dag = $1 ORDER BY saved_at DESC, version;
+-- move_run: runs go on with another version of their DAG
+UPDATE runs SET version = u.version FROM unnest($1::text[], $2::bigint[]) AS u (version, number) WHERE runs.number = u.number;
+-- move_queued: runs that have not begun will begin with another version of their DAG
+UPDATE runs SET version = u.version FROM unnest($1::text[], $2::text[]) AS u (version, run_id) WHERE runs.run_id = u.run_id AND runs.state = 'queued';
 -- insert_cursor: a cursor that did not exist
 INSERT INTO cursors (name, value) SELECT * FROM unnest($1::text[], $2::text[]);
 -- update_cursor: move cursors that were locked and compared
@@ -159,7 +171,7 @@ SELECT min(position) FROM deliveries WHERE state = 'pending';
 -- first_open: the oldest event whose run has not ended
 SELECT min(position) FROM runs WHERE ended_at IS NULL;
 -- runs_by_number: runs in the order in which they were made
-SELECT number, position, ended_at FROM runs WHERE number > $1 ORDER BY number LIMIT $2;
+SELECT number, position, ended_at, run_id FROM runs WHERE number > $1 ORDER BY number LIMIT $2;
 -- became: what became of the events of a segment, and what was started
 SELECT d.position, d.trigger, d.kind, d.run_id, d.detail, runs.dag, runs.parameters FROM dispositions AS d LEFT JOIN runs ON runs.run_id = d.run_id WHERE d.position BETWEEN $1 AND $2 ORDER BY d.position, d.trigger;
 -- set_letter_state: where dead letters stand
@@ -240,3 +252,115 @@ SELECT trigger, stage, key, until, body FROM admission_memory WHERE (trigger, st
 SELECT run_id, trigger, admission FROM runs WHERE ended_at IS NULL AND admission IS NOT NULL AND run_id > $1 ORDER BY run_id LIMIT $2;
 -- events_at: the events at these positions
 SELECT position, received_at, body FROM events WHERE position = ANY($1::bigint[]) ORDER BY position;
+-- put_duration: how long tasks take, as known now; what was learned later stays
+INSERT INTO task_durations AS t (dag, task, at, body) SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[]) ON CONFLICT (dag, task) DO UPDATE SET at = excluded.at, body = excluded.body WHERE excluded.at >= t.at;
+-- forget_durations: forget tasks that have not run for long
+DELETE FROM task_durations USING unnest($1::bigint[]) AS u (before) WHERE at < u.before;
+-- durations_of: how long the tasks of a DAG take
+SELECT dag, task, at, body FROM task_durations WHERE dag = $1;
+-- durations_since: how long tasks take that were learned at or after a time, the latest first
+SELECT dag, task, at, body FROM task_durations WHERE at >= $1 ORDER BY at DESC LIMIT $2;
+-- history_after: the decisions of a run after one of them
+SELECT sequence, at, body FROM history WHERE run = (SELECT number FROM runs WHERE run_id = $1) AND sequence > $2 ORDER BY sequence LIMIT $3;
+-- put_cached: results that may be used again
+INSERT INTO task_cache (key, dag, task, run_id, at, result) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[]) ON CONFLICT (key) DO UPDATE SET dag = excluded.dag, task = excluded.task, run_id = excluded.run_id, at = excluded.at, result = excluded.result;
+-- cached: what there is of these keys
+SELECT key, dag, task, run_id, at, result FROM task_cache WHERE key = ANY($1::text[]);
+-- list_cached: results that may be used again, newest first; conditions replace the marker
+SELECT key, dag, task, run_id, at, length(result) FROM task_cache WHERE (at, key) < ($1, $2) {conditions} ORDER BY at DESC, key DESC LIMIT $3;
+-- count_cached: how many results fulfil conditions
+SELECT count(*) FROM task_cache WHERE ($1::text = '' OR dag = $1) AND ($2::text = '' OR task = $2) AND ($3::text = '' OR key = $3) AND at < $4::bigint;
+-- clear_cached: forget results that fulfil conditions
+DELETE FROM task_cache USING unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS u (dag, task, key, before) WHERE (u.dag = '' OR task_cache.dag = u.dag) AND (u.task = '' OR task_cache.task = u.task) AND (u.key = '' OR task_cache.key = u.key) AND at < u.before;
+-- drop_cached: forget results of runs that are dropped
+DELETE FROM task_cache WHERE run_id = ANY($1::text[]);
+-- prune_cached: forget old results
+DELETE FROM task_cache USING unnest($1::bigint[]) AS u (before) WHERE at < u.before;
+-- put_hold: runs refer to results that are kept with others
+INSERT INTO result_holds (held, run_id) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING;
+-- drop_holds: runs that are dropped hold nothing any more
+DELETE FROM result_holds WHERE run_id = ANY($1::text[]);
+-- holds: which runs hold results of these, and whether those are there themselves
+SELECT held, run_id, EXISTS (SELECT FROM runs WHERE runs.run_id = result_holds.held) FROM result_holds WHERE held = ANY($1::text[]);
+-- held_by: the runs whose results these hold
+SELECT DISTINCT held FROM result_holds WHERE run_id = ANY($1::text[]);
+-- put_quarantined: runs were failed because they may kill the process
+INSERT INTO quarantined (run_id, at) SELECT * FROM unnest($1::text[], $2::bigint[]) ON CONFLICT DO NOTHING;
+-- drop_quarantined: nobody needs to look at runs any more
+DELETE FROM quarantined WHERE run_id = ANY($1::text[]);
+-- put_pool: set the slots of pools
+INSERT INTO pools (name, slots, by, at) SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[]) ON CONFLICT (name) DO UPDATE SET slots = excluded.slots, by = excluded.by, at = excluded.at;
+-- drop_pool: what the settings say of these pools holds again
+DELETE FROM pools WHERE name = ANY($1::text[]);
+-- pools: limits of pools that were set
+SELECT name, slots, by, at FROM pools ORDER BY name;
+-- put_past: what tasks came to that depend on the past
+INSERT INTO past_outcomes (dag, task, run_id, state) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) ON CONFLICT (dag, task, run_id) DO UPDATE SET state = excluded.state;
+-- prune_past: nobody looks further back than to the few last places of a task
+DELETE FROM past_outcomes AS p USING unnest($1::text[], $2::text[], $3::text[]) AS u (dag, task, run_id) WHERE p.dag = u.dag AND p.task = u.task AND p.run_id < (SELECT o.run_id FROM past_outcomes AS o WHERE o.dag = u.dag AND o.task = u.task AND o.run_id <= u.run_id ORDER BY o.run_id DESC LIMIT 1 OFFSET 50);
+-- past_outcomes: what the tasks of one place came to
+SELECT task, state FROM past_outcomes WHERE dag = $1 AND run_id = $2;
+-- run_before: the run of a DAG before a place, runs that were made again left out
+SELECT run_id FROM runs WHERE dag = $1 AND trigger <> 'retry' AND number < (SELECT number FROM runs WHERE run_id = $2) ORDER BY number DESC LIMIT 1;
+-- put_wait: waits that begin
+INSERT INTO waits (run_id, task, kind, shard, due_at, pattern, key, since, routed, from_at) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[]);
+-- delete_wait: waits have ended
+DELETE FROM waits USING unnest($1::text[], $2::text[]) AS u (run_id, task) WHERE waits.run_id = u.run_id AND waits.task = u.task;
+-- delete_waits: runs have ended, and all their waits with them
+DELETE FROM waits WHERE run_id = ANY($1::text[]);
+-- insert_wait_pattern: what versions of DAGs wait for
+INSERT INTO wait_patterns (pattern, body) SELECT * FROM unnest($1::text[], $2::bytea[]) ON CONFLICT DO NOTHING;
+-- wait_patterns: everything that was ever waited for
+SELECT pattern, body FROM wait_patterns;
+-- waited_for: which of these keys somebody waits for
+SELECT k.key FROM unnest($1::text[]) AS k (key) WHERE EXISTS (SELECT FROM waits WHERE waits.key = k.key);
+-- insert_hit: events that some wait may have waited for
+INSERT INTO wait_hits (key, position) SELECT * FROM unnest($1::text[], $2::bigint[]) ON CONFLICT DO NOTHING;
+-- hit_waits: waits whose event is there, the earlier event of a wait first
+SELECT w.run_id, w.task, h.position FROM wait_hits AS h JOIN waits AS w ON w.key = h.key AND w.since < h.position WHERE w.since >= w.routed AND ($2::bigint[] IS NULL OR shard = ANY($2::bigint[])) ORDER BY h.key, h.position LIMIT $1;
+-- forget_hits: forget events that no wait can wait for
+DELETE FROM wait_hits WHERE $1::bigint[] IS NOT NULL AND NOT EXISTS (SELECT FROM waits WHERE waits.key = wait_hits.key AND waits.since < wait_hits.position);
+-- unread_waits: waits for which a part of the log has to be read
+SELECT run_id, task, pattern, key, since, routed, from_at FROM waits WHERE since < routed AND ($2::bigint[] IS NULL OR shard = ANY($2::bigint[])) LIMIT $1;
+-- have_read_waits: the log was read for waits
+UPDATE waits SET since = u.routed FROM unnest($1::text[], $2::text[], $3::bigint[]) AS u (run_id, task, routed) WHERE waits.run_id = u.run_id AND waits.task = u.task;
+-- first_due_wait: when the time of the first wait is up
+SELECT due_at FROM waits WHERE due_at IS NOT NULL AND due_at > $1 AND ($2::bigint[] IS NULL OR shard = ANY($2::bigint[])) ORDER BY due_at LIMIT 1;
+-- due_waits: waits whose time is up, a page
+SELECT run_id, task, kind, due_at FROM waits WHERE due_at IS NOT NULL AND due_at <= $1 AND (due_at, run_id, task) > ($2::bigint, $3::text, $4::text) AND ($6::bigint[] IS NULL OR shard = ANY($6::bigint[])) ORDER BY due_at, run_id, task LIMIT $5;
+-- wait_counts: number of waits by kind
+SELECT kind, count(*) FROM waits WHERE ($1::bigint[] IS NULL OR shard = ANY($1::bigint[])) GROUP BY kind;
+-- parked_runs: those of these runs that only wait
+SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE run_id = ANY($1::text[]) AND ended_at IS NULL AND state = 'waiting';
+-- parked_count: number of runs that only wait
+SELECT count(*) FROM runs WHERE ended_at IS NULL AND state = 'waiting' AND ($1::bigint[] IS NULL OR shard = ANY($1::bigint[]));
+-- parked_count_of: number of runs of a DAG that only wait
+SELECT count(*) FROM runs WHERE ended_at IS NULL AND state = 'waiting' AND dag = $1 AND ($2::bigint[] IS NULL OR shard = ANY($2::bigint[]));
+-- insert_approval: people are asked
+INSERT INTO approvals (id, run_id, dag, task, state, title, form, assignees, quorum, asked_at, due_at, ended_at) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[]);
+-- cancel_approvals: nobody needs to be asked any more
+UPDATE approvals SET state = 'cancelled', ended_at = u.at FROM unnest($1::bigint[], $2::text[]) AS u (at, run_id) WHERE approvals.run_id = u.run_id AND state = 'open';
+-- drop_approvals: what people were asked by runs that are dropped
+DELETE FROM approvals WHERE run_id = ANY($1::text[]);
+-- insert_approval_decision: somebody decides, while it is open and for the first time; who comes second waits for the first
+INSERT INTO approval_decisions (approval, by, decision, at, via, data) SELECT u.approval, u.by, u.decision, u.at, u.via, u.data FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bytea[]) AS u (approval, by, decision, at, via, data) JOIN approvals ON approvals.id = u.approval WHERE approvals.state = 'open' FOR UPDATE OF approvals ON CONFLICT DO NOTHING;
+-- settle_approval: an approval ends when somebody rejected or enough approved
+UPDATE approvals SET state = CASE WHEN EXISTS (SELECT FROM approval_decisions WHERE approval = approvals.id AND decision = 'reject') THEN 'rejected' ELSE 'approved' END, ended_at = u.at FROM unnest($1::text[], $2::bigint[]) AS u (id, at) WHERE approvals.id = u.id AND state = 'open' AND (EXISTS (SELECT FROM approval_decisions WHERE approval = approvals.id AND decision = 'reject') OR (SELECT count(*) FROM approval_decisions WHERE approval = approvals.id AND decision = 'approve') >= quorum);
+-- time_out_approval: the time of approvals is up
+UPDATE approvals SET state = 'timed_out', ended_at = u.at FROM unnest($1::text[], $2::text[], $3::bigint[]) AS u (run_id, task, at) WHERE approvals.run_id = u.run_id AND approvals.task = u.task AND state = 'open';
+-- request_time_out: tell the engine that the time of approvals is up
+INSERT INTO requests (run_id, kind, at, by) SELECT approvals.run_id, 'approval', u.at, 'time' FROM unnest($1::text[], $2::text[], $3::bigint[]) AS u (run_id, task, at) JOIN approvals ON approvals.run_id = u.run_id AND approvals.task = u.task WHERE state = 'timed_out' AND ended_at = u.at;
+-- request_approval: tell the engine that approvals have just ended
+INSERT INTO requests (run_id, kind, at, by) SELECT approvals.run_id, 'approval', u.at, u.by FROM unnest($1::text[], $2::bigint[], $3::text[]) AS u (id, at, by) JOIN approvals ON approvals.id = u.id WHERE state <> 'open' AND ended_at = u.at;
+-- approval: what people were asked
+SELECT id, run_id, dag, task, state, title, form, assignees, quorum, asked_at, due_at, ended_at FROM approvals WHERE id = $1;
+-- list_approvals: approvals newest first; conditions replace the marker
+SELECT id, run_id, dag, task, state, title, form, assignees, quorum, asked_at, due_at, ended_at FROM approvals WHERE id < $1 {conditions} ORDER BY id DESC LIMIT $2;
+-- approval_decisions: what was said, in order
+SELECT by, decision, at, via, data FROM approval_decisions WHERE approval = $1 ORDER BY at, by;
+-- approval_decision: what one person said
+SELECT by, decision, at, via, data FROM approval_decisions WHERE approval = $1 AND by = $2;
+-- insert_meta: remember facts about the database, once
+INSERT INTO meta (name, value) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING;
+-- meta_of: a fact about the database
+SELECT value FROM meta WHERE name = $1;

@@ -11,11 +11,14 @@ import asyncpg
 from tidemill.clock import Clock
 from tidemill.errors import TidemillError
 from tidemill.storage.admissions import StoredAdmissions
+from tidemill.storage.approvals import StoredApprovals
+from tidemill.storage.cache import StoredCache
 from tidemill.storage.claims import EventData
 from tidemill.storage.commit import ROUTER_CURSOR, Commit, Job, RouteJob, changes_subscriptions
 from tidemill.storage.contract import NodeView
 from tidemill.storage.dead_letters import StoredDeadLetters
 from tidemill.storage.definitions import StoredDefinitions
+from tidemill.storage.durations import StoredDurations
 from tidemill.storage.keeping import StoredKeeping
 from tidemill.storage.limits import Limits
 from tidemill.storage.outbox import StoredOutbox
@@ -30,10 +33,12 @@ from tidemill.storage.postgres.reading import PostgresReading
 from tidemill.storage.postgres.writer import Writer
 from tidemill.storage.replays import StoredReplays
 from tidemill.storage.runs import StoredRuns
+from tidemill.storage.scheduling import StoredPasts, StoredPools
 from tidemill.storage.shards import Shards
 from tidemill.storage.subscriptions import StoredSubscriptions
 from tidemill.storage.tail import Tail
 from tidemill.storage.trees import StoredTrees
+from tidemill.storage.waits import StoredWaits
 
 __all__ = ["PostgresStore", "open_store", "open_target"]
 
@@ -88,6 +93,14 @@ class PostgresStore:
         self.subscriptions = StoredSubscriptions(writer=self._writer, reading=self._reading, clock=clock)
         self.trees = StoredTrees(writer=self._writer, reading=self._reading, clock=clock)
         self.definitions = StoredDefinitions(writer=self._writer, reading=self._reading, clock=clock)
+        self.durations = StoredDurations(writer=self._writer, reading=self._reading)
+        self.cache = StoredCache(writer=self._writer, reading=self._reading)
+        self.pools = StoredPools(writer=self._writer, reading=self._reading, clock=clock)
+        self.pasts = StoredPasts(writer=self._writer, reading=self._reading)
+        self.waits = StoredWaits(writer=self._writer, reading=self._reading, ledger=self.ledger, clock=clock)
+        self.approvals = StoredApprovals(
+            writer=self._writer, reading=self._reading, clock=clock, requests=self.runs.new_requests
+        )
         self.replays = StoredReplays(log=self.log, ledger=self.ledger)
         self.keeping = StoredKeeping(
             writer=self._writer, reading=self._reading, ledger=self.ledger, data=data
@@ -135,6 +148,8 @@ class PostgresStore:
     def _publish(self, commit: Commit, jobs: Sequence[Job]) -> None:
         if ROUTER_CURSOR in commit.cursors:
             self.log.routed = max(self.log.routed, int(commit.cursors[ROUTER_CURSOR]))
+        if commit.has_hits:
+            self.waits.hits.put([None])
         if commit.logged:
             first, last = commit.logged[0][0].position, commit.logged[-1][0].position
             if first == self._tail.head + 1:
@@ -157,6 +172,8 @@ class PostgresStore:
         self._reach(news.get("head", 0))
         if news.get("runs"):
             self.runs.new_runs.miss()
+        if news.get("hits"):
+            self.waits.hits.put([None])
         if news.get("requests"):
             self.runs.new_requests.put([None])
         if news.get("subscriptions"):
@@ -178,6 +195,7 @@ class PostgresStore:
         self._reach(head)
         if moved:
             self.runs.new_runs.miss()
+            self.waits.hits.put([None])
         self.runs.new_requests.put([None])
         await self.subscriptions.look()
         if awaited := self.outbox.arrivals.awaited:

@@ -38,16 +38,24 @@ _FREE_TEXTS = frozenset(
     {
         "insert_dead_letter",
         "insert_disposition",
+        "insert_approval",
+        "insert_approval_decision",
         "insert_letter_action",
         "put_attempt",
         "set_subscription_state",
         "update_delivery",
     }
 )
+#: Queries after which the engine has something to do.
+_REQUESTS = frozenset({"insert_request", "request_approval", "request_time_out"})
 #: Queries that may touch a row once in a statement, with the columns that name it.
 _ONCE = {
     "end_tree_run": (0, 1),
     "put_attempt": (0, 1),
+    "put_cached": (0,),
+    "put_duration": (0, 1),
+    "put_past": (0, 1, 2),
+    "put_pool": (0,),
     "redeliver": (0, 1),
     "set_subscription_state": (0,),
     "touch_subscription": (0,),
@@ -96,6 +104,9 @@ async def _facts(connection: asyncpg.Connection, wanted: LookedUp, numbers: dict
     if wanted.files:
         columns = [list(column) for column in zip(*wanted.files, strict=True)]
         files = {tuple(row) for row in await connection.fetch(QUERIES["known_files"], *columns)}
+    waited_for = set[str]()
+    if wanted.waits:
+        waited_for = {key for (key,) in await connection.fetch(QUERIES["waited_for"], sorted(wanted.waits))}
     new_numbers: Iterator[int] = iter(())
     if wanted.new_runs:
         rows = await connection.fetch(QUERIES["new_numbers"], wanted.new_runs)
@@ -112,6 +123,7 @@ async def _facts(connection: asyncpg.Connection, wanted: LookedUp, numbers: dict
         numbers=numbers,
         identities=identities,
         files=files,
+        waited_for=waited_for,
         next_number=lambda: next(new_numbers),
     )
 
@@ -160,6 +172,8 @@ def _news(jobs: Sequence[Job], commit: Commit, *, appended: bool) -> str | None:
     news: dict[str, Any] = {}
     if appended:
         news["head"] = commit.head
+    if commit.has_hits:
+        news["hits"] = True
     deliveries: dict[str, int] = {}
     for job in jobs:
         match job:
@@ -171,7 +185,7 @@ def _news(jobs: Sequence[Job], commit: Commit, *, appended: bool) -> str | None:
                 for delivery in job.batch.deliveries:
                     name = delivery.subscription
                     deliveries[name] = max(deliveries.get(name, 0), delivery.position)
-            case StatementJob() if any(name == "insert_request" for name, _ in job.statements):
+            case StatementJob() if any(name in _REQUESTS for name, _ in job.statements):
                 news["requests"] = True
             case _ if changes_subscriptions(job):
                 news["subscriptions"] = True

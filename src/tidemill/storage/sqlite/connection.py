@@ -49,17 +49,17 @@ class Session(aiosqlite.Connection):
         return self._conn
 
 
-async def open_writer(path: Path) -> Session:
+async def open_writer(path: Path, kind: type[Session] = Session) -> Session:
     """The writing connection: WAL, every commit on disk before it returns."""
-    return await _open(path, *_WRITING)
+    return await _open(path, *_WRITING, kind=kind)
 
 
-async def open_reader(path: Path) -> Session:
+async def open_reader(path: Path, kind: type[Session] = Session) -> Session:
     """A connection that cannot write."""
-    return await _open(path, "PRAGMA query_only=ON")
+    return await _open(path, "PRAGMA query_only=ON", kind=kind)
 
 
-async def _open(path: Path, *statements: str) -> Session:
+async def _open(path: Path, *statements: str, kind: type[Session]) -> Session:
     def connect() -> sqlite3.Connection:
         # Created by us, so that nobody else can read it, whatever the umask. A file that is there must not be opened
         # and closed here: that would take away every lock that this process's other connections have on it.
@@ -67,7 +67,7 @@ async def _open(path: Path, *statements: str) -> Session:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         return sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=5.0)
 
-    session = Session(connect, 64)
+    session = kind(connect, 64)
     try:
         await session
         for statement in (*_ALWAYS, *statements):

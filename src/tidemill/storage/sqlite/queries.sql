@@ -23,7 +23,19 @@ INSERT INTO requests (run_id, kind, at, by) VALUES (?, ?, ?, ?);
 -- delete_request: forget an answered request
 DELETE FROM requests WHERE id = ?;
 -- insert_version: keep the source of a DAG's version
-INSERT INTO versions (dag, version, file, source, graph) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
+INSERT INTO versions (dag, version, file, source, graph, modules, saved_at) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
+-- insert_module: keep the text of a module that versions are made of
+INSERT INTO module_texts (digest, text) VALUES (?, ?) ON CONFLICT DO NOTHING;
+-- modules_of: the modules that a version is made of
+SELECT modules FROM versions WHERE dag = ? AND version = ?;
+-- module_texts: the texts of modules
+SELECT digest, text FROM module_texts WHERE digest IN (SELECT value FROM json_each(?));
+-- versions_of: the kept versions of a DAG, newest first
+SELECT version, file, saved_at FROM versions WHERE dag = ? ORDER BY saved_at DESC, version;
+-- move_run: a run goes on with another version of its DAG
+UPDATE runs SET version = ? WHERE number = ?;
+-- move_queued: a run that has not begun will begin with another version of its DAG
+UPDATE runs SET version = ? WHERE run_id = ? AND state = 'queued';
 -- set_meta: remember a fact about the database
 INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 -- meta: facts about the database
@@ -54,8 +66,8 @@ SELECT source, path, inode, size, mtime_ns, digest FROM files WHERE source = ?;
 SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE run_id = ?;
 -- list_runs: runs newest first; conditions replace the marker
 SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE run_id < ?1 {conditions} ORDER BY run_id DESC LIMIT ?2;
--- live_runs: runs that started and did not end, by id
-SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE ended_at IS NULL AND state IN ('running', 'waiting') AND run_id > ?1 AND (?3 IS NULL OR shard IN (SELECT value FROM json_each(?3))) ORDER BY run_id LIMIT ?2;
+-- live_runs: runs that are at work, by id; those that only wait are woken by their waits
+SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE ended_at IS NULL AND state = 'running' AND run_id > ?1 AND (?3 IS NULL OR shard IN (SELECT value FROM json_each(?3))) ORDER BY run_id LIMIT ?2;
 -- queued_runs: runs of a DAG that wait to start, oldest first
 SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE ended_at IS NULL AND state = 'queued' AND dag = ?1 AND run_id > ?2 AND (?4 IS NULL OR shard IN (SELECT value FROM json_each(?4))) ORDER BY run_id LIMIT ?3;
 -- history_of: the decisions of a run in order
@@ -123,7 +135,7 @@ SELECT min(position) FROM deliveries WHERE state = 'pending';
 -- first_open: the oldest event whose run has not ended
 SELECT min(position) FROM runs WHERE ended_at IS NULL;
 -- runs_by_number: runs in the order in which they were made
-SELECT number, position, ended_at FROM runs WHERE number > ? ORDER BY number LIMIT ?;
+SELECT number, position, ended_at, run_id FROM runs WHERE number > ? ORDER BY number LIMIT ?;
 -- became: what became of the events of a segment, and what was started
 SELECT d.position, d.trigger, d.kind, d.run_id, d.detail, runs.dag, runs.parameters FROM dispositions AS d LEFT JOIN runs ON runs.run_id = d.run_id WHERE d.position BETWEEN ? AND ? ORDER BY d.position, d.trigger;
 -- set_letter_state: where a dead letter stands
@@ -204,3 +216,115 @@ SELECT trigger, stage, key, until, body FROM admission_memory WHERE (trigger, st
 SELECT run_id, trigger, admission FROM runs WHERE ended_at IS NULL AND admission IS NOT NULL AND run_id > ? ORDER BY run_id LIMIT ?;
 -- events_at: the events at these positions
 SELECT position, received_at, body FROM events WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position;
+-- put_duration: how long a task takes, as known now; what was learned later stays
+INSERT INTO task_durations (dag, task, at, body) VALUES (?, ?, ?, ?) ON CONFLICT (dag, task) DO UPDATE SET at = excluded.at, body = excluded.body WHERE excluded.at >= task_durations.at;
+-- forget_durations: forget tasks that have not run for long
+DELETE FROM task_durations WHERE at < ?;
+-- durations_of: how long the tasks of a DAG take
+SELECT dag, task, at, body FROM task_durations WHERE dag = ?;
+-- durations_since: how long tasks take that were learned at or after a time, the latest first
+SELECT dag, task, at, body FROM task_durations WHERE at >= ?1 ORDER BY at DESC LIMIT ?2;
+-- history_after: the decisions of a run after one of them
+SELECT sequence, at, body FROM history WHERE run = (SELECT number FROM runs WHERE run_id = ?1) AND sequence > ?2 ORDER BY sequence LIMIT ?3;
+-- put_cached: results that may be used again
+INSERT OR REPLACE INTO task_cache (key, dag, task, run_id, at, result) VALUES
+-- cached: what there is of these keys
+SELECT key, dag, task, run_id, at, result FROM task_cache WHERE key IN (SELECT value FROM json_each(?));
+-- list_cached: results that may be used again, newest first; conditions replace the marker
+SELECT key, dag, task, run_id, at, length(result) FROM task_cache WHERE (at, key) < (?1, ?2) {conditions} ORDER BY at DESC, key DESC LIMIT ?3;
+-- count_cached: how many results fulfil conditions
+SELECT count(*) FROM task_cache WHERE (?1 = '' OR dag = ?1) AND (?2 = '' OR task = ?2) AND (?3 = '' OR key = ?3) AND at < ?4;
+-- clear_cached: forget results that fulfil conditions
+DELETE FROM task_cache WHERE (?1 = '' OR dag = ?1) AND (?2 = '' OR task = ?2) AND (?3 = '' OR key = ?3) AND at < ?4;
+-- drop_cached: forget results of runs that are dropped
+DELETE FROM task_cache WHERE run_id = ?;
+-- prune_cached: forget old results
+DELETE FROM task_cache WHERE at < ?;
+-- put_hold: a run refers to results that are kept with another one
+INSERT INTO result_holds (held, run_id) VALUES (?, ?) ON CONFLICT DO NOTHING;
+-- drop_holds: runs that are dropped hold nothing any more
+DELETE FROM result_holds WHERE run_id = ?;
+-- holds: which runs hold results of these, and whether those are there themselves
+SELECT held, run_id, EXISTS (SELECT 1 FROM runs WHERE runs.run_id = result_holds.held) FROM result_holds WHERE held IN (SELECT value FROM json_each(?));
+-- held_by: the runs whose results these hold
+SELECT DISTINCT held FROM result_holds WHERE run_id IN (SELECT value FROM json_each(?));
+-- put_quarantined: a run was failed because it may kill the process
+INSERT INTO quarantined (run_id, at) VALUES (?, ?) ON CONFLICT DO NOTHING;
+-- drop_quarantined: nobody needs to look at a run any more
+DELETE FROM quarantined WHERE run_id = ?;
+-- put_pool: set the slots of a pool
+INSERT INTO pools (name, slots, by, at) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET slots = excluded.slots, by = excluded.by, at = excluded.at;
+-- drop_pool: what the settings say of a pool holds again
+DELETE FROM pools WHERE name = ?;
+-- pools: limits of pools that were set
+SELECT name, slots, by, at FROM pools ORDER BY name;
+-- put_past: what a task came to that depends on the past
+INSERT INTO past_outcomes (dag, task, run_id, state) VALUES (?, ?, ?, ?) ON CONFLICT (dag, task, run_id) DO UPDATE SET state = excluded.state;
+-- prune_past: nobody looks further back than to the few last places of a task
+DELETE FROM past_outcomes WHERE dag = ?1 AND task = ?2 AND run_id < (SELECT run_id FROM past_outcomes WHERE dag = ?1 AND task = ?2 AND run_id <= ?3 ORDER BY run_id DESC LIMIT 1 OFFSET 50);
+-- past_outcomes: what the tasks of one place came to
+SELECT task, state FROM past_outcomes WHERE dag = ? AND run_id = ?;
+-- run_before: the run of a DAG before a place, runs that were made again left out
+SELECT run_id FROM runs WHERE dag = ?1 AND trigger <> 'retry' AND number < (SELECT number FROM runs WHERE run_id = ?2) ORDER BY number DESC LIMIT 1;
+-- put_wait: waits that begin
+INSERT INTO waits (run_id, task, kind, shard, due_at, pattern, key, since, routed, from_at) VALUES
+-- delete_wait: a wait has ended
+DELETE FROM waits WHERE run_id = ? AND task = ?;
+-- delete_waits: a run has ended, and all its waits with it
+DELETE FROM waits WHERE run_id = ?;
+-- insert_wait_pattern: what versions of DAGs wait for
+INSERT OR IGNORE INTO wait_patterns (pattern, body) VALUES
+-- wait_patterns: everything that was ever waited for
+SELECT pattern, body FROM wait_patterns;
+-- waited_for: which of these keys somebody waits for
+SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM waits WHERE waits.key = value);
+-- insert_hit: an event that some wait may have waited for
+INSERT OR IGNORE INTO wait_hits (key, position) VALUES
+-- hit_waits: waits whose event is there, the earlier event of a wait first
+SELECT w.run_id, w.task, h.position FROM wait_hits AS h CROSS JOIN waits AS w WHERE w.key = h.key AND w.since < h.position AND w.since >= w.routed AND (?2 IS NULL OR shard IN (SELECT value FROM json_each(?2))) ORDER BY h.key, h.position LIMIT ?1;
+-- forget_hits: forget events that no wait can wait for
+DELETE FROM wait_hits WHERE ? AND NOT EXISTS (SELECT 1 FROM waits WHERE waits.key = wait_hits.key AND waits.since < wait_hits.position);
+-- unread_waits: waits for which a part of the log has to be read
+SELECT run_id, task, pattern, key, since, routed, from_at FROM waits WHERE since < routed AND (?2 IS NULL OR shard IN (SELECT value FROM json_each(?2))) LIMIT ?1;
+-- have_read_waits: the log was read for a wait
+UPDATE waits SET since = ?3 WHERE run_id = ?1 AND task = ?2;
+-- first_due_wait: when the time of the first wait is up
+SELECT due_at FROM waits WHERE due_at IS NOT NULL AND due_at > ?1 AND (?2 IS NULL OR shard IN (SELECT value FROM json_each(?2))) ORDER BY due_at LIMIT 1;
+-- due_waits: waits whose time is up, a page
+SELECT run_id, task, kind, due_at FROM waits WHERE due_at IS NOT NULL AND due_at <= ?1 AND (due_at, run_id, task) > (?2, ?3, ?4) AND (?6 IS NULL OR shard IN (SELECT value FROM json_each(?6))) ORDER BY due_at, run_id, task LIMIT ?5;
+-- wait_counts: number of waits by kind
+SELECT kind, count(*) FROM waits WHERE (?1 IS NULL OR shard IN (SELECT value FROM json_each(?1))) GROUP BY kind;
+-- parked_runs: those of these runs that only wait, found by their ids (the plus signs keep off the index of states)
+SELECT run_id, dag, version, state, trigger, position, event_source, event_id, parameters, queued_at, started_at, ended_at, correlation_id, hop_count, traceparent, shard FROM runs WHERE run_id IN (SELECT value FROM json_each(?)) AND +ended_at IS NULL AND +state = 'waiting';
+-- parked_count: number of runs that only wait
+SELECT count(*) FROM runs WHERE ended_at IS NULL AND state = 'waiting' AND (?1 IS NULL OR shard IN (SELECT value FROM json_each(?1)));
+-- parked_count_of: number of runs of a DAG that only wait
+SELECT count(*) FROM runs WHERE ended_at IS NULL AND state = 'waiting' AND dag = ?1 AND (?2 IS NULL OR shard IN (SELECT value FROM json_each(?2)));
+-- insert_approval: people are asked
+INSERT INTO approvals (id, run_id, dag, task, state, title, form, assignees, quorum, asked_at, due_at, ended_at) VALUES
+-- cancel_approvals: nobody needs to be asked any more
+UPDATE approvals SET state = 'cancelled', ended_at = ? WHERE run_id = ? AND state = 'open';
+-- drop_approvals: what people were asked by runs that are dropped
+DELETE FROM approvals WHERE run_id = ?;
+-- insert_approval_decision: somebody decides, while it is open and for the first time
+INSERT INTO approval_decisions (approval, by, decision, at, via, data) SELECT ?1, ?2, ?3, ?4, ?5, ?6 FROM approvals WHERE id = ?1 AND state = 'open' ON CONFLICT DO NOTHING;
+-- settle_approval: an approval ends when somebody rejected or enough approved
+UPDATE approvals SET state = CASE WHEN EXISTS (SELECT 1 FROM approval_decisions WHERE approval = ?1 AND decision = 'reject') THEN 'rejected' ELSE 'approved' END, ended_at = ?2 WHERE id = ?1 AND state = 'open' AND (EXISTS (SELECT 1 FROM approval_decisions WHERE approval = ?1 AND decision = 'reject') OR (SELECT count(*) FROM approval_decisions WHERE approval = ?1 AND decision = 'approve') >= quorum);
+-- time_out_approval: the time of an approval is up
+UPDATE approvals SET state = 'timed_out', ended_at = ?3 WHERE run_id = ?1 AND task = ?2 AND state = 'open';
+-- request_time_out: tell the engine that the time of an approval is up
+INSERT INTO requests (run_id, kind, at, by) SELECT run_id, 'approval', ?3, 'time' FROM approvals WHERE run_id = ?1 AND task = ?2 AND state = 'timed_out' AND ended_at = ?3;
+-- request_approval: tell the engine that an approval has just ended
+INSERT INTO requests (run_id, kind, at, by) SELECT run_id, 'approval', ?2, ?3 FROM approvals WHERE id = ?1 AND state <> 'open' AND ended_at = ?2;
+-- approval: what people were asked
+SELECT id, run_id, dag, task, state, title, form, assignees, quorum, asked_at, due_at, ended_at FROM approvals WHERE id = ?;
+-- list_approvals: approvals newest first; conditions replace the marker
+SELECT id, run_id, dag, task, state, title, form, assignees, quorum, asked_at, due_at, ended_at FROM approvals WHERE id < ?1 {conditions} ORDER BY id DESC LIMIT ?2;
+-- approval_decisions: what was said, in order
+SELECT by, decision, at, via, data FROM approval_decisions WHERE approval = ? ORDER BY at, by;
+-- approval_decision: what one person said
+SELECT by, decision, at, via, data FROM approval_decisions WHERE approval = ? AND by = ?;
+-- insert_meta: remember a fact about the database, once
+INSERT OR IGNORE INTO meta (name, value) VALUES
+-- meta_of: a fact about the database
+SELECT value FROM meta WHERE name = ?;

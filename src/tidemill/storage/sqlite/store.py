@@ -14,16 +14,20 @@ from tidemill.clock import Clock
 from tidemill.errors import ProjectLocked, StoreUnavailable
 from tidemill.events.event import LoggedEvent
 from tidemill.storage.admissions import StoredAdmissions
+from tidemill.storage.approvals import StoredApprovals
+from tidemill.storage.cache import StoredCache
 from tidemill.storage.claims import EventData
 from tidemill.storage.commit import Job, RouteJob, changes_subscriptions
 from tidemill.storage.contract import NodeView
 from tidemill.storage.dead_letters import StoredDeadLetters
 from tidemill.storage.definitions import StoredDefinitions
+from tidemill.storage.durations import StoredDurations
 from tidemill.storage.keeping import StoredKeeping
 from tidemill.storage.limits import Limits
 from tidemill.storage.outbox import StoredOutbox
 from tidemill.storage.replays import StoredReplays
 from tidemill.storage.runs import StoredRuns
+from tidemill.storage.scheduling import StoredPasts, StoredPools
 from tidemill.storage.shards import Shards
 from tidemill.storage.sqlite.connection import Session, open_reader, open_writer
 from tidemill.storage.sqlite.ledger import SqliteLedger
@@ -34,6 +38,7 @@ from tidemill.storage.sqlite.writer import Writer, load_positions
 from tidemill.storage.subscriptions import StoredSubscriptions
 from tidemill.storage.tail import Tail
 from tidemill.storage.trees import StoredTrees
+from tidemill.storage.waits import StoredWaits
 
 __all__ = ["SqliteStore", "open_store"]
 
@@ -89,6 +94,19 @@ class SqliteStore:
         )
         self.trees = StoredTrees(writer=self._writer, reading=SqliteReading(stage_reader), clock=clock)
         self.definitions = StoredDefinitions(writer=self._writer, reading=SqliteReading(reader), clock=clock)
+        self.durations = StoredDurations(writer=self._writer, reading=SqliteReading(reader))
+        self.cache = StoredCache(writer=self._writer, reading=SqliteReading(stage_reader))
+        self.pools = StoredPools(writer=self._writer, reading=SqliteReading(reader), clock=clock)
+        self.pasts = StoredPasts(writer=self._writer, reading=SqliteReading(stage_reader))
+        self.waits = StoredWaits(
+            writer=self._writer, reading=SqliteReading(reader), ledger=self.ledger, clock=clock
+        )
+        self.approvals = StoredApprovals(
+            writer=self._writer,
+            reading=SqliteReading(reader),
+            clock=clock,
+            requests=self.runs.new_requests,
+        )
         self.replays = StoredReplays(log=self.log, ledger=self.ledger)
         self.keeping = StoredKeeping(
             writer=self._writer, reading=SqliteReading(reader), ledger=self.ledger, data=data
@@ -131,6 +149,8 @@ class SqliteStore:
             if isinstance(job, RouteJob):
                 self.runs.new_runs.put(job.batch.runs)
                 self.outbox.arrivals.committed(job.batch.deliveries)
+                if job.batch.waits:
+                    self.waits.hits.put([None])
                 if job.batch.admission is not None and job.batch.admission.cancels:
                     self.runs.new_requests.put([None])
             elif changes_subscriptions(job):
@@ -141,6 +161,8 @@ class SqliteStore:
         if head != self._tail.head:
             self._tail.restart(head)
         self.runs.new_runs.miss()
+        self.waits.hits.put([None])
+        self.runs.new_requests.put([None])
 
 
 async def open_store(
@@ -150,18 +172,19 @@ async def open_store(
     limits: Limits | None = None,
     probe: Callable[[str], None] | None = None,
     data: EventData | None = None,
+    kind: type[Session] = Session,
 ) -> SqliteStore:
     """Open the database at `path`, made and migrated as needed, for this process alone.
 
     Raises `ProjectLocked` when another process has it, `StoreUnavailable` when a page is damaged. `probe` is told
-    of every commit point just before and after it, for fault injection.
+    of every commit point just before and after it, for fault injection; `kind` is what its connections are.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as undo:
         lock = _lock(path)
         undo.callback(os.close, lock)
         try:
-            session = await open_writer(path)
+            session = await open_writer(path, kind)
             undo.push_async_callback(session.close)
             await session.call(_check, session, path)
         except sqlite3.DatabaseError as error:
@@ -170,9 +193,9 @@ async def open_store(
             raise _damaged(path, str(error)) from error
         await session.call(migrate, session.raw)
         positions = await session.call(load_positions, session.raw)
-        stage_reader = await open_reader(path)
+        stage_reader = await open_reader(path, kind)
         undo.push_async_callback(stage_reader.close)
-        readers = (stage_reader, await open_reader(path))
+        readers = (stage_reader, await open_reader(path, kind))
         undo.pop_all()
     return SqliteStore(
         path,

@@ -7,9 +7,11 @@ without asking: nobody else writes this database.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from tidemill.storage.commit import Commit, Facts, Job, looked_up
 from tidemill.storage.sqlite.connection import insert_rows
@@ -88,8 +90,15 @@ class Transaction:
                 for one in wanted.files
                 if self._connection.execute(QUERIES["known_files"], one).fetchone()
             },
+            waited_for=self._waited_for(wanted.waits),
             next_number=self._next_number,
         )
+
+    def _waited_for(self, keys: Collection[str]) -> set[str]:
+        if not keys:
+            return set()
+        listed = orjson.dumps(sorted(keys)).decode()
+        return {key for (key,) in self._connection.execute(QUERIES["waited_for"], (listed,))}
 
     def _next_number(self) -> int:
         self._run_number += 1

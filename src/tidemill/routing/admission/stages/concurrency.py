@@ -67,6 +67,7 @@ class Concurrency:
             if len(waiting.members) + len(item.members) <= MAX_GROUP:
                 self._flow.touch(waiting.lead)
                 waiting.absorb(item, DispositionKind.COALESCED_INTO)
+                slots.queue.put(waiting)
                 return True
         return False
 
@@ -111,10 +112,11 @@ class Concurrency:
         return going
 
     def discard(self, item: Item) -> None:
-        if item.members:
-            return
         slots = self._slots[item.key]
-        slots.queue.gone()
+        if item.members and item.has_key_at(self.stage):
+            slots.queue.put(item)  # another member may lead it now
+            return
+        slots.queue.remove(item)
         if not (slots.running or slots.queue):
             del self._slots[item.key]
 

@@ -60,7 +60,10 @@ class StageMachine(Protocol):
         """A planned time is reached, or a later one has been set meanwhile; what goes on to the next stage."""
 
     def discard(self, item: Item) -> None:
-        """A member of an item that is held here is gone, and with the last one the item."""
+        """Members of an item that is held here are gone, and with the last one the item.
+
+        What paces starts also lets go of an item whose lead has another key now: the pipeline brings it again.
+        """
 
     def restore(self, item: Item) -> None:
         """An item was held here when the last process ended; called in the order in which they came."""

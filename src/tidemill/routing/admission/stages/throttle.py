@@ -65,10 +65,11 @@ class Throttle:
         self._flow.plan(self.stage, key, due)
 
     def discard(self, item: Item) -> None:
-        if item.members:
-            return
         queue = self._queues[item.key]
-        queue.gone()
+        if item.members and item.has_key_at(self.stage):
+            queue.put(item)  # another member may lead it now
+            return
+        queue.remove(item)
         if not queue:
             del self._queues[item.key]
 
