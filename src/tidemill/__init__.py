@@ -3,6 +3,7 @@
 from tidemill.dag.context import Context
 from tidemill.dag.decorators import branch, dag, short_circuit, task
 from tidemill.dag.edges import chain, completion_of, failure_of, spawned, switch, when
+from tidemill.dag.nested import run_dag
 from tidemill.dag.on import trigger
 from tidemill.dag.policy import Cache, TriggerRule, WeightRule
 from tidemill.dag.retry import Retry
@@ -26,6 +27,7 @@ __all__ = [
     "completion_of",
     "dag",
     "failure_of",
+    "run_dag",
     "short_circuit",
     "sleep",
     "spawned",

@@ -38,6 +38,7 @@ from tidemill.storage.contract import Append, Appended, DeliveryState
 from tidemill.storage.log import StoredLog
 from tidemill.storage.runs import StoredRuns
 from tidemill.storage.sqlite.store import SqliteStore
+from tidemill.storage.waits import StoredWaits
 from tidemill.testing.simulation.disk import Disk, SimulatedSession
 from tidemill.testing.simulation.process import Process
 
@@ -499,17 +500,10 @@ def recovery_begins_everything_again(patch: Patch) -> None:
 
 @bug("is waiting")
 def waits_not_armed_again_after_a_restart(patch: Patch) -> None:
-    original = Parking._load
+    async def first_due(self: Any, *_: Any, **__: Any) -> None:
+        return None
 
-    async def load(self: Any) -> None:
-        arm = self._arm
-        self._arm = lambda due_at: None
-        try:
-            await original(self)
-        finally:
-            self._arm = arm
-
-    patch.set(Parking, "_load", load)
+    patch.set(StoredWaits, "first_due", first_due)
 
 
 @bug("us early")

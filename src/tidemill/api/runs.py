@@ -15,6 +15,7 @@ from tidemill.api.progress import ProgressBody, progress_of
 from tidemill.api.run_bodies import RunBody, body_of, shown_time
 from tidemill.dag.wait_spec import WaitKind
 from tidemill.errors import NotFound, StateConflict
+from tidemill.events.lifecycle import Type
 from tidemill.runs.causes import root_causes
 from tidemill.runs.rerun import Plan
 from tidemill.runs.reuse import How
@@ -67,6 +68,13 @@ class RerunBody(BaseModel):
     by: str
 
 
+class ParentBody(BaseModel):
+    """The run and the task that wait for a run."""
+
+    run: str
+    task: str
+
+
 class WaitBody(BaseModel):
     """What a task waits for."""
 
@@ -77,6 +85,8 @@ class WaitBody(BaseModel):
     approval: str | None = Field(None, description="Id of the approval, of a wait for one.")
     title: str | None = None
     assignees: list[str] | None = None
+    run: str | None = Field(None, description="Id of the run, of a wait for the end of one.")
+    dag: str | None = Field(None, description="Its DAG.")
 
 
 class TaskBody(BaseModel):
@@ -111,6 +121,7 @@ class RunView(RunBody):
     reason: str | None = Field(
         None, description="Why the run failed when that was no task's doing, such as `quarantined: …`."
     )
+    parent: ParentBody | None = Field(None, description="The run inside of which it runs.")
     rerun_of: RerunBody | None = Field(None, description="The run that this one makes again, and what of it.")
     tasks: list[TaskBody]
 
@@ -154,6 +165,7 @@ async def show_run(parts: GivenParts, run_id: RunIdPath) -> RunView:
         **body_of(run).model_dump(),
         progress=progress,
         reason=reason_of(history),
+        parent=await _parent(parts, run),
         rerun_of=again,
         tasks=await _tasks(parts, run, history, None if again is None else again.run),
     )
@@ -179,6 +191,17 @@ async def retry_run(parts: GivenParts, run_id: RunIdPath) -> RunBody:
     if run.state not in (RunPhase.FAILED, RunPhase.CANCELLED):
         raise StateConflict(f"the run is {run.state}; only a failed or cancelled run can be retried")
     return await manual.retry(parts, run)
+
+
+async def _parent(parts: Parts, run: RunSummary) -> ParentBody | None:
+    if run.trigger != manual.MANUAL:
+        return None
+    asked = await parts.store.log.get(run.position)
+    told = asked.event.data if asked is not None and asked.event.type == Type.DAG_REQUESTED else None
+    parent = told.get("parent") if isinstance(told, dict) else None
+    if not isinstance(parent, dict):
+        return None
+    return ParentBody(run=str(parent["run_id"]), task=str(parent["task"]))
 
 
 async def _get(parts: Parts, run_id: str) -> RunSummary:
@@ -248,5 +271,8 @@ def _wait(view: TaskView) -> WaitBody | None:
     if view.wait is None:
         return None
     due_at, detail = view.wait
-    told = {name: detail.get(name) for name in ("pattern", "match", "approval", "title", "assignees")}
+    told = {
+        name: detail.get(name)
+        for name in ("pattern", "match", "approval", "title", "assignees", "run", "dag")
+    }
     return WaitBody(kind=WaitKind(detail["kind"]), due_at=shown_time(due_at), **told)

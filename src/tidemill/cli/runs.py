@@ -184,6 +184,8 @@ def _wait(wait: Mapping[str, Any] | None) -> str:
             told = f"event {wait['pattern']}" + (f" with {values}" if values else "")
         case "approval":
             told = f"approval {wait['approval']}" + (f" ({wait['title']})" if wait["title"] else "")
+        case "run":
+            told = f"run {wait['run']} of {wait['dag']}"
     return told + (f" until {when(wait['due_at'])}" if wait["due_at"] else "")
 
 
@@ -192,7 +194,7 @@ def show_run(run: Mapping[str, Any], output: Output) -> None:
     shown = (
         run
         if output is Output.JSON
-        else {**run, "event": _event(run["event"]), **_progress(run), **_again(run)}
+        else {**run, "event": _event(run["event"]), **_progress(run), **_again(run), **_parent(run)}
     )
     show_item(shown, output, tables={"tasks": _TASKS} if "tasks" in run else None)
 
@@ -213,6 +215,11 @@ def _progress(run: Mapping[str, Any]) -> dict[str, str]:
 
 def _event(event: Mapping[str, Any]) -> str:
     return f"{event['source']} {event['id']} (position {event['position']})"
+
+
+def _parent(run: Mapping[str, Any]) -> dict[str, str]:
+    parent = run.get("parent")
+    return {} if parent is None else {"parent": f"{parent['task']} of run {parent['run']}"}
 
 
 def _again(run: Mapping[str, Any]) -> dict[str, str]:

@@ -80,6 +80,20 @@ class DagDefinition:
         """
         return lambda *args, **kwargs: self._call(args, kwargs, name=name, policy=on_failure)
 
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Inside another DAG: a run of its own with these parameters; its result. See `nested.run_dag`."""
+        from tidemill.dag.nested import arguments_of, run_dag
+
+        try:
+            parameters = arguments_of(self, args, kwargs)
+        except TypeError as error:
+            current = recording.current()
+            if current is None:
+                raise
+            current.refuse(f"DAG {self.dag_id!r}: {error}")
+            return None
+        return run_dag(self, parameters)
+
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], **options: Any) -> Any:
         current = recording.current()
         if current is None:

@@ -24,6 +24,8 @@ class WaitKind(StrEnum):
     UNTIL = "until"
     EVENT = "event"
     APPROVAL = "approval"
+    #: The end of another run, which begins with the wait.
+    RUN = "run"
 
 
 class OnEnd(StrEnum):
@@ -51,6 +53,8 @@ class WaitSpec:
     #: JSON Schema of what is filled in; None: anything.
     form: Any = None
     quorum: int = 1
+    #: Of a run: its failure is a result, and fails nothing.
+    isolates: bool = False
 
     @property
     def body(self) -> bytes:
@@ -61,6 +65,6 @@ class WaitSpec:
     @property
     def pattern(self) -> str | None:
         """What waits for the same events, compared at the same paths, is known together by; None: no events."""
-        if self.kind is not WaitKind.EVENT:
+        if self.kind not in (WaitKind.EVENT, WaitKind.RUN):
             return None
         return hashlib.blake2b(self.body, digest_size=10).hexdigest()

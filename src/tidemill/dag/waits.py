@@ -25,7 +25,17 @@ from tidemill.dag.options import TaskOptions
 from tidemill.dag.task import Task
 from tidemill.dag.wait_spec import OnEnd, WaitKind, WaitSpec
 
-__all__ = ["Wait", "approval", "sleep", "wait_for_event", "wait_until"]
+__all__ = [
+    "Wait",
+    "add_wait",
+    "approval",
+    "duration_problems",
+    "sleep",
+    "wait_end",
+    "wait_for_event",
+    "wait_options",
+    "wait_until",
+]
 
 _MICROSECOND = timedelta(microseconds=1)
 #: Longest time that anything may wait (a century).
@@ -41,12 +51,12 @@ def sleep(
 ) -> Any:
     """Wait this long (a timedelta, seconds, or an output or parameter that is one of them) from when its turn comes."""
     spec = WaitSpec(kind=WaitKind.SLEEP)
-    return _add(
+    return add_wait(
         "sleep",
         spec,
         {"duration": duration},
-        _duration_problems("duration", duration, zero=True),
-        _options(task_id, trigger_rule, depends_on),
+        duration_problems("duration", duration, zero=True),
+        wait_options(task_id, trigger_rule, depends_on),
     )
 
 
@@ -61,12 +71,12 @@ def wait_until(
 
     A moment that has passed is no wait.
     """
-    return _add(
+    return add_wait(
         "wait_until",
         WaitSpec(kind=WaitKind.UNTIL),
         {"moment": moment},
         _moment_problems(moment),
-        _options(task_id, trigger_rule, depends_on),
+        wait_options(task_id, trigger_rule, depends_on),
     )
 
 
@@ -98,13 +108,13 @@ def wait_for_event(
     problems = [
         *_rule_problems(wanted),
         *_match_problems(match),
-        *_duration_problems("timeout", timeout, zero=False, optional=True),
-        *_duration_problems("lookback", lookback, zero=True, optional=True),
+        *duration_problems("timeout", timeout, zero=False, optional=True),
+        *duration_problems("lookback", lookback, zero=True, optional=True),
     ]
     if isinstance(lookback, Handle):
         problems.append("lookback cannot be an output or a parameter")
         lookback = None
-    end, otherwise = _end(on_timeout)
+    end, otherwise = wait_end(on_timeout)
     spec = WaitSpec(
         kind=WaitKind.EVENT,
         rule=wanted,
@@ -113,7 +123,9 @@ def wait_for_event(
         on_timeout=end,
     )
     values = {"match": dict(match or {}), "timeout": timeout, **otherwise}
-    return _add("wait_for_event", spec, values, iter(problems), _options(task_id, trigger_rule, depends_on))
+    return add_wait(
+        "wait_for_event", spec, values, iter(problems), wait_options(task_id, trigger_rule, depends_on)
+    )
 
 
 def approval(
@@ -136,10 +148,10 @@ def approval(
     with `Rejected`, or is skipped (`on_reject="skip"`). `timeout` and `on_timeout` are those of `wait_for_event`.
     """
     problems = [
-        *_duration_problems("timeout", timeout, zero=False, optional=True),
+        *duration_problems("timeout", timeout, zero=False, optional=True),
         *_approval_problems(title, assignees, quorum, on_reject),
     ]
-    end, otherwise = _end(on_timeout)
+    end, otherwise = wait_end(on_timeout)
     spec = WaitSpec(
         kind=WaitKind.APPROVAL,
         on_timeout=end,
@@ -148,7 +160,7 @@ def approval(
         quorum=quorum,
     )
     values = {"title": title, "assignees": assignees, "timeout": timeout, **otherwise}
-    return _add("approval", spec, values, iter(problems), _options(task_id, trigger_rule, depends_on))
+    return add_wait("approval", spec, values, iter(problems), wait_options(task_id, trigger_rule, depends_on))
 
 
 class Wait(Task):
@@ -179,9 +191,10 @@ async def _wait(**values: Any) -> Any:
     """Stands where a task has its function; its arguments are what the wait is about."""
 
 
-def _add(
+def add_wait(
     name: str, spec: WaitSpec, values: Mapping[str, Any], problems: Iterator[str], options: TaskOptions
 ) -> Any:
+    """Record a wait in the DAG that is being built; its `Output`."""
     current = recording.current()
     if current is None:
         raise TypeError(f"{name}() waits inside a DAG: call it in a function decorated with @dag")
@@ -199,11 +212,13 @@ def _as_json(value: Any) -> Any:
     return value
 
 
-def _options(task_id: str | None, trigger_rule: Any, depends_on: Any) -> TaskOptions:
+def wait_options(task_id: str | None, trigger_rule: Any, depends_on: Any) -> TaskOptions:
+    """What a wait has of the options of a task."""
     return TaskOptions(task_id=task_id, trigger_rule=trigger_rule, depends_on=depends_on)
 
 
-def _end(written: Any) -> tuple[OnEnd, dict[str, Any]]:
+def wait_end(written: Any) -> tuple[OnEnd, dict[str, Any]]:
+    """What becomes of a wait whose time is up, and the value that it has then."""
     if isinstance(written, str) and written in (OnEnd.FAIL, OnEnd.SKIP):
         return OnEnd(written), {}
     return OnEnd.VALUE, {"otherwise": written}
@@ -273,7 +288,8 @@ def _moment_problems(moment: object) -> Iterator[str]:
         yield f"a moment is a datetime, a text, an output or a parameter, not {type(moment).__name__}"
 
 
-def _duration_problems(name: str, value: object, *, zero: bool, optional: bool = False) -> Iterator[str]:
+def duration_problems(name: str, value: object, *, zero: bool, optional: bool = False) -> Iterator[str]:
+    """What is wrong with how long something may be."""
     if isinstance(value, Handle) or (optional and value is None):
         return
     if isinstance(value, timedelta):

@@ -20,6 +20,7 @@ from tidemill.dag.definition import Dag
 from tidemill.engine.backlog import Backlog
 from tidemill.engine.caching import Caching, fresh
 from tidemill.engine.carried import LiveReuse, carried_results
+from tidemill.engine.children import children_of
 from tidemill.engine.live import LiveRun, empty_dag
 from tidemill.engine.migration import is_migration, is_settled, move
 from tidemill.engine.parking import Parking
@@ -382,7 +383,14 @@ class Decisions:
     def _begin_wait(self, live: LiveRun, index: int) -> None:
         """The turn of a wait has come: nobody is called."""
         at, now = self._touch(live, self._clock.now_us()), self._clock.now_us()
-        begun = begin_wait(live, index, now=now, since=self._store.log.head)
+        begun = begin_wait(
+            live,
+            index,
+            now=now,
+            since=self._store.log.head,
+            dags=self._dags,
+            max_hops=self._settings.max_hops,
+        )
         decide.begin_wait(live.state, index, begun, at, live.records)
         if live.state.unfolding is not None and live.state.unfolding.openings:
             self._expand(live)
@@ -615,6 +623,8 @@ class Decisions:
                     continue
             if live is not None:
                 at = self._touch(live, self._clock.now_us())
+                for child in children_of(live):  # first: what is asked twice does no harm
+                    await self._store.runs.request(child, "cancel", f"run {live.run_id}")
                 stops = decide.cancel(live.state, request.by, at, live.records)
                 if not live.records:
                     self.touched.remove(live)

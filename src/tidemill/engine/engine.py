@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tidemill.clock import Clock
 from tidemill.dag.definition import Dag
+from tidemill.engine.children import requests
 from tidemill.engine.completion import completion
 from tidemill.engine.decisions import Decisions
 from tidemill.engine.durations import Learner
@@ -318,7 +319,8 @@ class Engine:
 
     def _with_waits(self, live: LiveRun, row: Recorded) -> Recorded:
         waiting = waiting_event(live, live.at)
-        events = row.events if waiting is None else (*row.events, waiting)
+        asked = requests(live)
+        events = (*row.events, *asked) if waiting is None else (*row.events, *asked, waiting)
         return row._replace(waits=wait_changes(live), events=events)
 
     async def _fly(self, flight: _Flight, answered: _Answered, stops: Sequence[tuple[LiveRun, int]]) -> None:

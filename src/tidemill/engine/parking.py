@@ -246,7 +246,9 @@ class Parking:
         for (run, task), position in open_.items():
             event = events.get(position)
             gone = Failure("EventGone", f"the event at {position} is not in the log any more")
-            self._end(run, task, gone if event is None else waits.arrived(event))
+            self._end(
+                run, task, gone if event is None else waits.arrived(self._detail(run, task) or {}, event)
+            )
 
     # ── times ──
 
@@ -275,7 +277,9 @@ class Parking:
     async def _end_due(self, until: int) -> None:
         store = self._store
         rows = await store.waits.due(until, after=self._after, limit=_PAGE, shards=store.shards.filter)
-        if any(row.kind == WaitKind.EVENT for row in rows) and not await self._are_routed(until):
+        if any(row.kind in (WaitKind.EVENT, WaitKind.RUN) for row in rows) and not await self._are_routed(
+            until
+        ):
             return
         await self._time_up(rows, until)
         if len(rows) == _PAGE:

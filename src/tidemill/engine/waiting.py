@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import orjson
 
+from tidemill.dag.definition import Dag
+from tidemill.dag.wait_spec import WaitKind
+from tidemill.engine.children import child_of
 from tidemill.engine.live import LiveRun
 from tidemill.errors import TaskFailed
 from tidemill.events.event import Event
@@ -21,12 +26,21 @@ __all__ = ["begin_wait", "wait_changes", "waiting_event"]
 _MESSAGE = 4096
 
 
-def begin_wait(live: LiveRun, index: int, *, now: int, since: int) -> Begun | Failure:
-    """What the wait of a node comes to now that its turn has come; events after position `since` count."""
+def begin_wait(
+    live: LiveRun, index: int, *, now: int, since: int, dags: Mapping[str, Dag], max_hops: int
+) -> Begun | Failure:
+    """What the wait of a node comes to now that its turn has come; events after position `since` count.
+
+    `dags` are those that a run can be started of, at most `max_hops` runs one in another.
+    """
     spec = live.dag.tasks[index].wait
     assert spec is not None  # noqa: S101 - only such nodes wait
     try:
-        return waits.begin(spec, live.wait_values(index), at=now, since=since, approval_id=new_id())
+        values = live.wait_values(index)
+        child = (
+            child_of(live, index, values, dags=dags, max_hops=max_hops) if spec.kind is WaitKind.RUN else None
+        )
+        return waits.begin(spec, values, at=now, since=since, approval_id=new_id(), child=child)
     except TaskFailed as error:
         return Failure(error.error_type, error.message[:_MESSAGE])
     except ResultElsewhere as error:
@@ -93,7 +107,9 @@ def waiting_event(live: LiveRun, at: int) -> Event | None:
 
 def _told(detail: dict[str, object]) -> dict[str, object]:
     return {
-        name: detail[name] for name in ("kind", "match", "approval", "title", "assignees") if name in detail
+        name: detail[name]
+        for name in ("kind", "match", "approval", "title", "assignees", "run", "dag")
+        if name in detail
     }
 
 

@@ -329,8 +329,29 @@ def source_tick(
     )
 
 
-def dag_requested(*, dag: str, parameters: JSON, id: str, by: str, at_us: int | None = None) -> Event:  # noqa: A002
-    """The event that starts a run of `dag` because `by` asked for it; `id` makes the asking idempotent."""
+def dag_requested(
+    *,
+    dag: str,
+    parameters: JSON,
+    id: str,  # noqa: A002
+    by: str,
+    at_us: int | None = None,
+    parent: tuple[str, str] | None = None,
+    correlation_id: str | None = None,
+    hop_count: int = 0,
+    traceparent: str | None = None,
+) -> Event:
+    """The event that starts a run of `dag` because `by` asked for it; `id` makes the asking idempotent.
+
+    `parent` is the run inside of which it runs, and the task there.
+    """
+    extensions: dict[str, ExtensionValue] = {}
+    inside: dict[str, Any] = {}
+    if parent is not None:
+        inside = {"parent": {"run_id": parent[0], "task": parent[1]}}
+        extensions = {"correlationid": correlation_id or id, "causationid": parent[0], "hopcount": hop_count}
+        if traceparent is not None:
+            extensions["traceparent"] = traceparent
     return Event(
         id=id,
         source=dag_source(dag),
@@ -338,7 +359,8 @@ def dag_requested(*, dag: str, parameters: JSON, id: str, by: str, at_us: int | 
         subject=dag,
         time=None if at_us is None else rfc3339(at_us),
         datacontenttype="application/json",
-        data={"dag": dag, "parameters": parameters, "by": by},
+        data={"dag": dag, "parameters": parameters, "by": by, **inside},
+        extensions=extensions,
     )
 
 

@@ -15,13 +15,14 @@ import jsonschema_rs
 import orjson
 
 from tidemill.dag.definition import Dag
+from tidemill.dag.wait_spec import WaitKind
 from tidemill.errors import Problem
 from tidemill.events.event import Event
 from tidemill.patterns.rule import PatternError, Rule, combine
 from tidemill.project.rules import RULE_FIELDS
 from tidemill.runs.waits import event_key
 
-__all__ = ["WaitPattern", "compile_body", "form_problems", "pattern_bodies", "wait_problems"]
+__all__ = ["WaitPattern", "compile_body", "form_problems", "pattern_bodies", "unknown_dags", "wait_problems"]
 
 _SHOWN = 20
 
@@ -63,6 +64,19 @@ def wait_problems(dag: Dag) -> Iterator[Problem]:
             continue
         for message in (*_rule_problems(node.wait.rule), *_form_problems(node.wait.form)):
             yield Problem(dag.file, node.line, f"DAG {dag.dag_id!r}: task {node.task_id!r}: {message}")
+
+
+def unknown_dags(dags: Mapping[str, Dag]) -> Iterator[Problem]:
+    """DAGs that are started inside of others by a name that none of these has."""
+    for dag in dags.values():
+        for index in sorted(dag.waits):
+            node = dag.tasks[index]
+            name = (
+                node.kwargs.get("dag") if node.wait is not None and node.wait.kind is WaitKind.RUN else None
+            )
+            if isinstance(name, str) and name not in dags:
+                text = f"DAG {dag.dag_id!r}: task {node.task_id!r} starts DAG {name!r}, which is not there"
+                yield Problem(dag.file, node.line, text)
 
 
 def form_problems(form: bytes, data: Any) -> list[tuple[str, str]]:

@@ -31,7 +31,7 @@ from tidemill.dag.definition import Dag
 from tidemill.errors import DefinitionError, Problem
 from tidemill.project.imports import MAX_FILE_BYTES, ModuleTexts
 from tidemill.project.kept_modules import importing
-from tidemill.project.waits import wait_problems
+from tidemill.project.waits import unknown_dags, wait_problems
 from tidemill.runs.conditions import problems_of
 
 __all__ = [
@@ -81,6 +81,8 @@ def load_workflows(root: Path, *, max_tasks: int) -> tuple[dict[str, Dag], list[
                     problems.extend(problems_of(built))
                 else:
                     problems.extend(built)
+    if not problems:  # what a refused file defines may be meant
+        problems.extend(unknown_dags(dags))
     return dags, sorted(problems)
 
 

@@ -27,6 +27,7 @@ from tidemill.runs.records import Failure
 
 __all__ = [
     "Begun",
+    "Child",
     "Decision",
     "Ended",
     "Skipped",
@@ -53,6 +54,17 @@ class Begun:
     detail: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A run that begins with the wait for its end."""
+
+    run_id: str
+    dag: str
+    parameters: Mapping[str, Any]
+    #: Id of the event that starts it.
+    request: str
+
+
 @dataclass(frozen=True, slots=True)
 class Skipped:
     """The wait ends and its task is skipped."""
@@ -75,7 +87,15 @@ class Decision:
     data: bytes = b"null"
 
 
-def begin(spec: WaitSpec, values: Mapping[str, Any], *, at: int, since: int, approval_id: str = "") -> Begun:
+def begin(
+    spec: WaitSpec,
+    values: Mapping[str, Any],
+    *,
+    at: int,
+    since: int,
+    approval_id: str = "",
+    child: Child | None = None,
+) -> Begun:
     """The wait of a node with these arguments; events after position `since` count.
 
     Raises `TaskFailed` (`InvalidWait`) when the arguments are nothing that can be waited for.
@@ -89,6 +109,9 @@ def begin(spec: WaitSpec, values: Mapping[str, Any], *, at: int, since: int, app
             detail = _event_detail(spec, values, at, since)
         case WaitKind.APPROVAL:
             detail = _approval_detail(spec, values, approval_id)
+        case WaitKind.RUN:
+            assert child is not None  # noqa: S101 - whoever begins such a wait makes its run
+            detail = _run_detail(spec, child, since)
     timeout = values.get("timeout")
     due_at = None if timeout is None else at + _duration("timeout", timeout)
     if due_at is not None:
@@ -112,6 +135,23 @@ def _event_detail(spec: WaitSpec, values: Mapping[str, Any], at: int, since: int
     if spec.lookback_us:
         detail["from_at"] = at - spec.lookback_us
     return detail
+
+
+def _run_detail(spec: WaitSpec, child: Child, since: int) -> dict[str, Any]:
+    pattern = spec.pattern
+    assert pattern is not None  # noqa: S101 - it waits for an event
+    return {
+        "kind": spec.kind.value,
+        "pattern": pattern,
+        "match": {"subject": child.run_id},
+        "key": _key(pattern, [child.run_id]),
+        "since": since,
+        "run": child.run_id,
+        "dag": child.dag,
+        "request": child.request,
+        "parameters": dict(child.parameters),
+        "isolates": spec.isolates,
+    }
 
 
 def _approval_detail(spec: WaitSpec, values: Mapping[str, Any], approval_id: str) -> dict[str, Any]:
@@ -159,13 +199,32 @@ def time_is_up(detail: Mapping[str, Any], due_at: int | None, at: int) -> Ended:
             return orjson.dumps(detail["otherwise"])
         case OnEnd.SKIP:
             return Skipped("nothing came in time")
-    what = "no event that it waits for" if detail["kind"] == WaitKind.EVENT else "no decision"
+    missing = {
+        WaitKind.EVENT: "no event that it waits for",
+        WaitKind.RUN: f"no end of run {detail.get('run')}",
+    }
+    what = missing.get(detail["kind"], "no decision")
     return Failure("WaitTimedOut", f"there was {what} until {rfc3339(due_at or at)}")
 
 
-def arrived(event: Event) -> bytes:
+def arrived(detail: Mapping[str, Any], event: Event) -> Ended:
     """What a wait ends with when its event is there."""
-    return json_format.encode(event)
+    if detail.get("kind") != WaitKind.RUN:
+        return json_format.encode(event)
+    told = event.data if isinstance(event.data, dict) else {}
+    state, error = str(told.get("state")), told.get("error")
+    if detail.get("isolates"):
+        shown = {"run": detail["run"], "state": state, "result": told.get("result"), "error": error}
+        return orjson.dumps(shown)
+    if state == "succeeded":
+        return orjson.dumps(told.get("result"))
+    reason = error.get("reason") if isinstance(error, dict) else None
+    text = (
+        f"run {detail['run']} of {detail['dag']} was {state}"
+        if state == "cancelled"
+        else (f"run {detail['run']} of {detail['dag']} {state}" + (f": {reason}" if reason else ""))
+    )
+    return Failure("RunCancelled" if state == "cancelled" else "RunFailed", text[:_TEXT])
 
 
 def approved(decisions: Sequence[Decision]) -> bytes:

@@ -126,6 +126,7 @@ async def test_run_is_shown_with_exactly_its_members_and_its_tasks(surface: Any,
         "started_at": "2024-01-01T00:00:01.000000Z",
         "ended_at": "2024-01-01T00:00:01.000000Z",
         "reason": "task pack failed",
+        "parent": None,
         "rerun_of": None,
         "progress": {
             "total": 3,

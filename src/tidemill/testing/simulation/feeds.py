@@ -21,6 +21,10 @@ _SCAN_SECONDS = 3.0
 _RETRY_SECONDS = 0.5
 
 
+#: What the real sources say of a record that is no JSON.
+_UNREADABLE = "invalid_json"
+
+
 class StreamFeed:
     """Reads one partition; the offset moves in the transaction that holds the events."""
 
@@ -94,7 +98,7 @@ class StreamFeed:
             id=f"letter-{self._partition}-{record.offset}",
             at=self._clock.now_us(),
             stage="kafka",
-            code="invalid_json",
+            code=_UNREADABLE,
             detail="the record is no event",
             origin=self._name,
             coordinates={"partition": self._partition, "offset": record.offset},

@@ -13,7 +13,6 @@ __all__ = ["broken", "matches"]
 #: Events that name the DAG they start.
 _ADDRESSED = {
     "dev.tidemill.dag.requested.v1": "manual",
-    "dev.tidemill.retry.requested.v1": "retry",
     "dev.tidemill.run.retry_requested.v1": "retry",
     "dev.tidemill.schedule.tick.v1": "schedule",
 }
