@@ -8,7 +8,7 @@ command to begin that attempt, a `TaskRetrying` one to wake up at `due_at`, a `R
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tidemill.dag.definition import NodeKind, TaskNode
 from tidemill.runs import unfold
@@ -64,22 +64,10 @@ __all__ = [
 _MAX_DELAY = 315_360_000.0
 
 
-def start(state: RunState, at: int, into: list[Record], *, carried: dict[str, bytes] | None = None) -> None:
-    """The run leaves the queue. `carried` are results that an earlier run of the same work already has."""
+def start(state: RunState, at: int, into: list[Record]) -> None:
+    """The run leaves the queue."""
     _add(state, RunStarted(), at, into)
-    if carried:
-        _carry(state, carried, at, into)
     _follow(state, at, into)
-
-
-def _carry(state: RunState, carried: Mapping[str, bytes], at: int, into: list[Record]) -> None:
-    for node in state.dag.tasks:
-        if node.task_id in carried and state.tasks[node.index] is TaskState.READY:
-            _add(state, TaskSucceeded(node.task_id, 0, carried[node.task_id]), at, into)
-            _look(state, at, into)
-    for name, result in carried.items():
-        if unfold.is_ahead(state, name) and name.partition("[")[0] not in carried:
-            _add(state, TaskSucceeded(name, 0, result), at, into)
 
 
 def give(state: RunState, index: int, found: Reused, at: int, into: list[Record]) -> bool:

@@ -34,9 +34,6 @@ def apply(state: RunState, record: Record, at: int) -> None:
 
 def _task_succeeded(state: RunState, record: records.TaskSucceeded, at: int) -> None:
     attempt = record.attempt
-    if not attempt and unfold.is_ahead(state, record.task):
-        unfold.carry(state, record)
-        return
     index = _index(state, record)
     # Attempt 0 is a result carried over by a task that was never begun; every other one was running.
     if attempt != state.attempts[index] or (state.tasks[index] is TaskState.READY) == (attempt != 0):

@@ -250,7 +250,6 @@ class Unfolding:
         "_bases",
         "_owners",
         "busy",
-        "carried",
         "maps",
         "openings",
         "spawned",
@@ -267,8 +266,6 @@ class Unfolding:
         self.tallies: dict[int, Tally] = {}
         #: By node.
         self.maps: dict[int, MapRuns] = {}
-        #: Results of task runs that are not there yet, carried over from an earlier run.
-        self.carried: dict[str, bytes] = {}
         #: Number of task runs that are ready, running or retrying.
         self.busy = 0
         #: Waits that have begun and not ended: when their time is up, and what they wait for.

@@ -18,25 +18,22 @@ import orjson
 from tidemill.dag.definition import NodeKind, TaskNode
 from tidemill.dag.edges import EdgeKind
 from tidemill.dag.policy import TriggerRule
-from tidemill.runs.maps import MapRuns, place_in_name, required_successes
+from tidemill.runs.maps import MapRuns, required_successes
 from tidemill.runs.records import (
     DependencyDecided,
     Failure,
     Record,
     TaskExpanded,
     TasksSpawned,
-    TaskSucceeded,
 )
 from tidemill.runs.rules import Counted, Tally, Verdict, verdict
 from tidemill.runs.state import FINAL_TASK_STATES, RunPhase, RunState, TaskState, Unfolding
 
 __all__ = [
     "branch_problem",
-    "carry",
     "consider_teardowns",
     "decide_dependency",
     "expand",
-    "is_ahead",
     "kept_teardowns",
     "only_waits",
     "spawn",
@@ -262,7 +259,7 @@ def expand(state: RunState, index: int, record: TaskExpanded) -> None:
     state.move(index, TaskState.WAITING, record)
     runs = known.maps[index] = MapRuns(len(state.tasks), record.size, node.policy.max_active_per_run)
     _add_task_runs(state, index, 0, record.size)
-    _release(state, index, runs, record)
+    _release(state, runs)
     _end_map(state, index, runs, record)
 
 
@@ -276,7 +273,7 @@ def spawn(state: RunState, index: int, record: TasksSpawned) -> None:
         first = runs.total
         runs.grow(len(state.tasks), len(texts))
         _add_task_runs(state, index, first, len(texts))
-        _release(state, index, runs, record)
+        _release(state, runs)
 
 
 def _add_task_runs(state: RunState, owner: int, first: int, count: int) -> None:
@@ -286,41 +283,16 @@ def _add_task_runs(state: RunState, owner: int, first: int, count: int) -> None:
     state.unfinished += count
 
 
-def is_ahead(state: RunState, name: str) -> bool:
-    """Whether a task run with this name can only come later, when its map is known."""
-    named = place_in_name(name)
-    if named is None or state.unfolding is None:
-        return False
-    owner = state.dag.index.get(named[0])
-    return (
-        owner is not None and owner not in state.unfolding.maps and state.dag.tasks[owner].mapped is not None
-    )
-
-
-def carry(state: RunState, record: TaskSucceeded) -> None:
-    """Keep the result of a task run that is not there yet."""
-    _known(state).carried[record.task] = record.result
-
-
-def _release(state: RunState, owner: int, runs: MapRuns, record: Record) -> None:
+def _release(state: RunState, runs: MapRuns) -> None:
     """Let task runs of a map start, as many as its window has room for."""
-    known, task_id = _known(state), state.dag.tasks[owner].task_id
+    known = _known(state)
     while runs.has_room:
-        place = runs.released
-        index = runs.index_at(place)
+        index = runs.index_at(runs.released)
         runs.released += 1
-        if state.tasks[index] is not TaskState.PENDING:
-            continue  # cancelled
-        carried = known.carried.pop(f"{task_id}[{place}]", None) if known.carried else None
-        state.tasks[index] = TaskState.READY
-        known.busy += 1
-        if carried is None:
+        if state.tasks[index] is TaskState.PENDING:  # else it was cancelled
+            state.tasks[index] = TaskState.READY
+            known.busy += 1
             state.ready.append(index)
-            continue
-        state.move(index, TaskState.SUCCEEDED, record)
-        state.results[index] = carried
-        runs.done += 1
-        runs.succeeded += 1
 
 
 def _end_task_run(state: RunState, index: int, record: Record) -> None:
@@ -340,7 +312,7 @@ def _end_task_run(state: RunState, index: int, record: Record) -> None:
             pass
     if state.tasks[owner] in FINAL_TASK_STATES:
         return  # cancelled
-    _release(state, owner, runs, record)
+    _release(state, runs)
     _end_map(state, owner, runs, record)
 
 

@@ -14,6 +14,10 @@ from tidemill.dag.edges import Condition, Edge, EdgeKind
 from tidemill.dag.parameters import Parameters
 from tidemill.dag.policy import TaskPolicy, TriggerRule
 from tidemill.dag.retry import Retry
+from tidemill.runs import decide
+from tidemill.runs.records import Record
+from tidemill.runs.reuse import How, Reused
+from tidemill.runs.state import RunState
 
 
 async def _nothing() -> None:
@@ -116,3 +120,13 @@ def _changes(draw: st.DrawFn, above: Sequence[int]) -> dict[str, Any]:
                 st.sampled_from([NodeKind.TASK, NodeKind.TASK, NodeKind.BRANCH, NodeKind.SHORT_CIRCUIT])
             )
     return found
+
+
+def give(state: RunState, results: Mapping[str, bytes], into: list[Record], *, at: int = 0) -> None:
+    """Give ready tasks, and those that get ready by it, results that an earlier run has."""
+    while True:
+        index = next((one for one in state.ready if state.name(one) in results), None)
+        if index is None:
+            return
+        state.ready.remove(index)
+        assert decide.give(state, index, Reused(results[state.name(index)], How.CARRIED, "earlier"), at, into)

@@ -6,7 +6,7 @@ import math
 from datetime import timedelta
 
 import pytest
-from tests.unit.runs.graphs import make_dag
+from tests.unit.runs.graphs import give, make_dag
 
 from tidemill.dag.binding import ParameterRef, ResultRef
 from tidemill.dag.retry import Retry
@@ -177,7 +177,8 @@ def test_recovery_of_a_run_that_is_being_cancelled_cancels_what_was_lost() -> No
 def test_carried_results_are_taken_over_as_far_as_they_are_connected() -> None:
     state, into = RunState("r", make_dag([[], [0], [1], [2]])), []
 
-    decide.start(state, 0, into, carried={"t0": b"1", "t1": b"2", "t3": b"4"})
+    decide.start(state, 0, into)
+    give(state, {"t0": b"1", "t1": b"2", "t3": b"4"}, into)
 
     assert into == [RunStarted(), TaskSucceeded("t0", 0, b"1"), TaskSucceeded("t1", 0, b"2")]
     assert list(state.ready) == [2]
@@ -187,7 +188,8 @@ def test_carried_results_are_taken_over_as_far_as_they_are_connected() -> None:
 def test_run_with_every_result_carried_ends_at_once() -> None:
     state, into = RunState("r", make_dag([[], [0]])), []
 
-    decide.start(state, 3, into, carried={"t0": b"1", "t1": b"2"})
+    decide.start(state, 3, into)
+    give(state, {"t0": b"1", "t1": b"2"}, into, at=3)
 
     assert state.phase is RunPhase.SUCCEEDED
     assert (state.started_at, state.ended_at) == (3, 3)

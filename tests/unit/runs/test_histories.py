@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from tests.unit.runs.graphs import dags
+from tests.unit.runs.graphs import dags, give
 
 from tidemill.dag.definition import Dag
 from tidemill.runs import decide
@@ -64,7 +64,9 @@ class Play:
         match what:
             case "begin":
                 carried = {f"t{i}": b"7" for i in draw(st.sets(st.integers(0, len(self.dag.tasks) - 1)))}
-                decide.start(state, at, into, carried=carried if draw(st.booleans()) else None)
+                decide.start(state, at, into)
+                if draw(st.booleans()):
+                    give(state, carried, into, at=at)
             case "start":
                 for index in draw(st.lists(st.sampled_from(startable), min_size=1, unique=True)):
                     decide.start_task(state, index, at, into)
