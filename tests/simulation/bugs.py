@@ -14,6 +14,7 @@ from tidemill.engine import engine
 from tidemill.engine.decisions import Decisions
 from tidemill.engine.engine import Engine
 from tidemill.engine.parking import Parking
+from tidemill.engine.requests import Requests
 from tidemill.errors import StoreUnavailable
 from tidemill.executors.loop import LoopExecutor
 from tidemill.ids import new_id
@@ -453,10 +454,10 @@ def cancel_not_recorded(patch: Patch) -> None:
 
     async def carry_out(self: Any) -> None:
         for request in await self._store.runs.requests(self._shards.filter):
-            if not any(request.id == answered for answered, _ in self.answered):
-                self.answered.append((request.id, None))
+            if not any(request.id == answered for answered, _ in self._host.answered):
+                self._host.answered.append((request.id, None))
 
-    patch.set(Decisions, "carry_out_requests", carry_out)
+    patch.set(Requests, "carry_out", carry_out)
 
 
 @bug("a stage ended", "its row says")

@@ -15,31 +15,31 @@ from pathlib import Path
 
 from prometheus_client import Counter
 
-from tidemill.clock import Clock, Wakeup
+from tidemill.clock import Clock
 from tidemill.dag.definition import Dag
 from tidemill.engine.backlog import Backlog
 from tidemill.engine.caching import Caching, fresh
 from tidemill.engine.carried import LiveReuse, carried_results
-from tidemill.engine.children import children_of
+from tidemill.engine.growth import expand, spawn
 from tidemill.engine.live import LiveRun, empty_dag
-from tidemill.engine.migration import is_migration, is_settled, move
 from tidemill.engine.parking import Parking
 from tidemill.engine.past import PastGate
 from tidemill.engine.probation import Probation
-from tidemill.engine.recovery import DAMAGED, event_of, read_back, recover, reread
+from tidemill.engine.recovery import DAMAGED, event_of, read_back, recover
+from tidemill.engine.requests import Requests
 from tidemill.engine.scheduler import Scheduler
 from tidemill.engine.scheduler.machine import machine, pool_limits
-from tidemill.engine.scheduler.ticket import Ticket
+from tidemill.engine.starts import Starts
 from tidemill.engine.versions import Versions
 from tidemill.engine.waiting import begin_wait
-from tidemill.errors import StorageError, TaskFailed
+from tidemill.errors import StorageError
 from tidemill.runs import decide
 from tidemill.runs.attempts import Outcome, OutcomeKind
 from tidemill.runs.records import Failure
 from tidemill.runs.reuse import Reused
 from tidemill.runs.state import RunPhase, RunState, TaskState
 from tidemill.settings import Settings
-from tidemill.storage.contract import NewRun, Request, RunSummary, Store
+from tidemill.storage.contract import NewRun, RunSummary, Store
 from tidemill.telemetry.metrics import Metrics
 
 __all__ = ["Decisions"]
@@ -85,14 +85,10 @@ class Decisions:
             aging_seconds=settings.priority_aging_seconds,
             max_overtakings=settings.max_overtakings,
         )
-        #: Wakes us when a waiting task must have started.
-        self._start_timer: tuple[int, Wakeup] | None = None
         #: Runs that were read anew because they go on with another version: their timers are to be set.
         self.reread: list[LiveRun] = []
         #: There are requests to be looked at when what is on its way to the disk has arrived.
         self.look_again = False
-        #: Version by id of queued runs that will begin with another one than they were handed over with.
-        self._moved: dict[str, str] = {}
         self.draining = False
         self._store = store
         self._dags = dags
@@ -102,6 +98,7 @@ class Decisions:
         self._versions = Versions(dags, store.runs, root=root)
         #: Where tasks wait for what the run before comes to.
         self.past = PastGate(store, self._versions, clock=clock, wake=wake)
+        self.starts = Starts(self, self.scheduler, self.past, clock=clock, wake=wake)
         self._shards = store.shards
         self._probation = Probation(clock=clock, begin=self._begin_held)
         self._wake = wake
@@ -111,6 +108,15 @@ class Decisions:
         #: The runs that only wait.
         self.parking = Parking(store, self, clock=clock, max_live=settings.max_live_runs, wake=wake)
         self.parking.follow(dags)
+        #: What people ask.
+        self.requests = Requests(
+            store,
+            self,
+            versions=self._versions,
+            backlog=self._backlog,
+            clock=clock,
+            max_recoveries=settings.max_recoveries,
+        )
         self._metrics = metrics
         self._counters: dict[tuple[str, str], Counter] = {}
         #: Attempts that ended since the metrics were last told, by DAG and outcome.
@@ -152,7 +158,7 @@ class Decisions:
         for live, past in zip(found, pasts, strict=True):
             if not is_wanted(live.run):
                 continue  # lost since
-            self._enter(live)
+            self.enter(live)
             live.standing.past = past
             entered.append(live)
             if live.records:
@@ -226,7 +232,7 @@ class Decisions:
         at = self._touch(live, now)
         if kind is OutcomeKind.SUCCEEDED:
             if outcome.spawned:
-                self._spawn(live, outcome, at)
+                spawn(live, outcome, at, most=self._settings.max_map_length)
             else:
                 decide.attempt_succeeded(state, index, outcome.result, at, live.records)
             if live.reuse is not None:
@@ -239,22 +245,6 @@ class Decisions:
             self._fail(live, outcome, at)
         if state.ready or live.held or state.unfolding is not None:
             self.queue_ready(live)
-
-    def _spawn(self, live: LiveRun, outcome: Outcome, at: int) -> None:
-        """An attempt that returned asks for further task runs."""
-        state, most = live.state, self._settings.max_map_length
-        assert state.unfolding is not None  # noqa: S101 - graphs with such tasks are more than plain
-        names = [name for name, _ in outcome.spawned]
-        for name in dict.fromkeys(names):
-            count = names.count(name) + len(state.unfolding.spawned.get(state.dag.index[name], ()))
-            if count > most:
-                reason = f"{name} would have {count} task runs and max_map_length is {most}"
-                failure = Failure("MapTooLong", reason)
-                decide.attempt_failed(state, outcome.index, failure, at, live.records, permanent=True)
-                return
-        decide.attempt_succeeded(
-            state, outcome.index, outcome.result, at, live.records, spawned=outcome.spawned
-        )
 
     def _refuse(self, outcome: Outcome) -> None:
         """It came too late: its run is another node's, or was and is ours again. One that we cut off says nothing."""
@@ -308,8 +298,7 @@ class Decisions:
 
     def queue_ready(self, live: LiveRun) -> None:
         """Tasks that became ready wait for a slot."""
-        if live.state.unfolding is not None and live.state.unfolding.openings:
-            self._expand(live)
+        self._expand(live)
         ready = live.state.ready
         while ready:
             index = ready.popleft()
@@ -317,9 +306,9 @@ class Decisions:
                 if index in live.dag.waits:
                     self._begin_wait(live, index)
                 else:
-                    self.queue(live, index)
+                    self.starts.queue(live, index)
         if live.held and not live.is_full:
-            self.queue(live, live.held.popleft())
+            self.starts.queue(live, live.held.popleft())
 
     def _reuses(self, live: LiveRun, reuse: LiveReuse, index: int) -> bool:
         """Whether the ready task has its result from elsewhere, or may have (`look_up`)."""
@@ -339,8 +328,7 @@ class Decisions:
         if is_first:
             self.touched.append(live)
         reuse.holds_of(live.run_id, found.result)
-        if live.state.unfolding is not None and live.state.unfolding.openings:
-            self._expand(live)
+        self._expand(live)
         return True
 
     async def look_up(self) -> None:
@@ -358,27 +346,12 @@ class Decisions:
                     self.queue_ready(live)
                 else:
                     reuse.keys[index] = key
-                    self.queue(live, index)
+                    self.starts.queue(live, index)
 
     def _expand(self, live: LiveRun) -> None:
         """Mapped tasks whose turn has come are called for each of their items."""
-        state, at = live.state, self._touch(live, self._clock.now_us())
-        assert state.unfolding is not None  # noqa: S101 - the caller looked
-        while state.unfolding.openings:
-            index = state.unfolding.openings[0]
-            count: int | Failure
-            try:
-                count = live.items(index).count
-                if count > (most := self._settings.max_map_length):
-                    count = Failure(
-                        "MapTooLong", f"it would have {count} task runs and max_map_length is {most}"
-                    )
-            except TaskFailed as error:
-                count = Failure(error.error_type, error.message)
-            except Exception as error:  # types of the user's own parameters may raise anything
-                count = Failure(type(error).__name__, str(error)[:4096])
-            decide.expand(state, index, count, at, live.records)
-        live.forget_items()
+        if live.state.unfolding is not None and live.state.unfolding.openings:
+            expand(live, self._touch(live, self._clock.now_us()), most=self._settings.max_map_length)
 
     def _begin_wait(self, live: LiveRun, index: int) -> None:
         """The turn of a wait has come: nobody is called."""
@@ -392,117 +365,16 @@ class Decisions:
             max_hops=self._settings.max_hops,
         )
         decide.begin_wait(live.state, index, begun, at, live.records)
-        if live.state.unfolding is not None and live.state.unfolding.openings:
-            self._expand(live)
+        self._expand(live)
 
-    def queue(self, live: LiveRun, index: int) -> None:
-        """A ready or due task waits for its turn."""
-        ticket = self.scheduler.queue(live, index)
-        if ticket is not None:  # it asks for more than a slot of its executor
-            self._queue_ticket(ticket)
-
-    def _queue_ticket(self, ticket: Ticket) -> None:
-        scheduler = self.scheduler
-        reason = scheduler.lacks(ticket.ask)
-        if reason is not None:
-            scheduler.doomed.append((ticket, reason))
-        elif not ticket.ask.depends_on_past or self.past.lets(ticket):
-            scheduler.wait(ticket)
-        if ticket.ask.start_timeout is not None:
-            self._watch_starts()
-
-    def _watch_starts(self) -> None:
-        """Wake up when the next waiting task must have started."""
-        due = self.scheduler.deadlines.next
-        if self._start_timer is not None:
-            if due is not None and self._start_timer[0] <= due:
-                return
-            self._start_timer[1].cancel()
-            self._start_timer = None
-        if due is not None:
-            seconds = (due - self._clock.now_us()) / 1_000_000
-            self._start_timer = (due, self._clock.call_later(max(0.0, seconds), self._wake_starts))
-
-    def _wake_starts(self) -> None:
-        self._start_timer = None
-        self._wake()
+    def holds(self, live: LiveRun, index: int) -> bool:
+        """Whether a task has to wait for the turn of its run."""
+        return self._probation.holds(live, index)
 
     def _begin_held(self, live: LiveRun, index: int) -> None:
         """A suspect's turn has come."""
-        self.queue(live, index)
+        self.starts.queue(live, index)
         self._wake()
-
-    async def look_at_past(self) -> None:
-        """Tasks that waited for the run before wait for their turn, where it is made good elsewhere."""
-        for ticket in await self.past.released():
-            self.scheduler.wait(ticket)
-
-    def start_tasks(self, now: int) -> None:
-        """Begin the tasks whose turn it is, as far as there is room; fail those that can never begin."""
-        if self.draining:
-            return
-        scheduler = self.scheduler
-        scheduler.tick(now)
-        if scheduler.is_overdue:
-            self._give_up(now)
-        while (entry := scheduler.next()) is not None:
-            live, index = entry[3], entry[4]
-            if live.dropped:
-                scheduler.pass_over(is_gone=True)
-                continue
-            if self._probation.holds(live, index):
-                scheduler.pass_over()
-                continue
-            if live.dag.max_active_tasks is not None and live.is_full:
-                live.held.append(index)
-                scheduler.pass_over()
-                continue
-            fresh = not live.records
-            if fresh:
-                live.at = now
-            if decide.start_task(live.state, index, live.at, live.records) is None:
-                scheduler.pass_over(is_gone=True)
-                continue
-            if fresh:
-                self.touched.append(live)
-            live.starting.append(index)
-            live.grants[index] = scheduler.take()
-        if self._start_timer is not None:
-            self._watch_starts()
-
-    def _give_up(self, now: int) -> None:
-        """Tasks that have waited too long, or ask for what is not there, have failed."""
-        scheduler = self.scheduler
-        while scheduler.is_overdue:
-            for ticket in scheduler.deadlines.expired(now):
-                seconds = (ticket.ask.start_timeout or 0) / 1_000_000
-                message = f"the task waited longer than its start_timeout of {seconds:g} s"
-                self._fail_waiting(ticket, "StartTimedOut", message, now)
-            while scheduler.doomed:
-                ticket, reason = scheduler.doomed.pop()
-                if ticket.is_waiting:
-                    self._fail_waiting(ticket, "ResourcesImpossible", reason, now)
-        self._watch_starts()
-
-    def _fail_waiting(self, ticket: Ticket, error_type: str, message: str, now: int) -> None:
-        """The attempt that would begin has failed for good, without having begun."""
-        live, index = ticket.live, ticket.index
-        self.scheduler.close(ticket)
-        at = self._touch(live, now)
-        if error_type == "StartTimedOut" and live.state.tasks[index] is TaskState.READY:
-            seconds = (ticket.ask.start_timeout or 0) / 1_000_000
-            decide.start_timed_out(live.state, index, seconds, at, live.records)
-        elif decide.start_task(live.state, index, at, live.records) is not None:
-            failure = Failure(error_type, message)
-            decide.attempt_failed(live.state, index, failure, at, live.records, permanent=True)
-        facts = {
-            "run_id": live.run_id,
-            "task": live.state.name(index),
-            "attempt": live.state.attempts[index],
-            "error": f"{error_type}: {message}",
-        }
-        logger.warning("task.failed", extra=facts)
-        self.queue_ready(live)
 
     # ── admitting runs ──
 
@@ -544,8 +416,9 @@ class Decisions:
         return None if before in self.live else before
 
     async def _begin(self, run: NewRun | RunSummary) -> None:
-        if self._moved and run.run_id in self._moved:
-            run = replace(run, version=self._moved.pop(run.run_id))
+        moved = self.requests.moved
+        if moved and run.run_id in moved:
+            run = replace(run, version=moved.pop(run.run_id))
         try:
             dag = self._versions.loaded(run.dag, run.version) or await self._versions.find(
                 run.dag, run.version
@@ -563,19 +436,20 @@ class Decisions:
             logger.exception("run.abandoned", extra={"run_id": run.run_id, "error": str(error)})
             dag = empty_dag(run)
             live = LiveRun(run, dag, RunState(run.run_id, dag))
-            self._enter(live)
+            self.enter(live)
             at = self._touch(live, self._clock.now_us())
             decide.refuse(live.state, f"the run cannot start: {error}", at, live.records)
             return
         if run.shard not in self._shards.owned:
             return  # lost while its beginnings were read
-        self._enter(live)
+        self.enter(live)
         live.standing.past = past
         logger.info("run.started", extra={"run_id": run.run_id, "dag": run.dag})
         decide.start(live.state, self._touch(live, self._clock.now_us()), live.records)
         self.queue_ready(live)
 
-    def _enter(self, live: LiveRun) -> None:
+    def enter(self, live: LiveRun) -> None:
+        """A run is worked on from now on."""
         live.epoch = self._shards.epoch(live.run.shard)
         self.live[live.run_id] = live
         self.scheduler.enter(live)
@@ -593,93 +467,8 @@ class Decisions:
             past = await self.past.prepare(live, self.scheduler.plan(live.dag))
             if live.run_id in self.live or not self._is_untouched(epochs, frozenset(), live.run):
                 continue
-            self._enter(live)
+            self.enter(live)
             live.standing.past = past
             self.parking.woken(live)
             if live.records:
                 self.touched.append(live)
-
-    # ── requests ──
-
-    async def carry_out_requests(self) -> None:
-        """Cancel what somebody asked to cancel; what is about a run that is not ours, or not read back yet, stays."""
-        for request in await self._store.runs.requests(self._shards.filter):
-            if any(request.id == answered for answered, _ in self.answered):
-                continue
-            live = None
-            if is_migration(request):
-                if not await self._move(request):
-                    continue
-            elif request.kind == "approval":
-                live = await self.parking.approvals_ended(request.run_id)
-                if live is None and await self._is_open(request.run_id):
-                    continue
-                self.answered.append((request.id, live))
-                continue
-            elif request.kind == "cancel":
-                await self.wake_up([request.run_id])
-                live = self.live.get(request.run_id) or await self._queued(request.run_id)
-                if live is None and await self._is_open(request.run_id):
-                    continue
-            if live is not None:
-                at = self._touch(live, self._clock.now_us())
-                for child in children_of(live):  # first: what is asked twice does no harm
-                    await self._store.runs.request(child, "cancel", f"run {live.run_id}")
-                stops = decide.cancel(live.state, request.by, at, live.records)
-                if not live.records:
-                    self.touched.remove(live)
-                self.stops.extend((live, index) for index in stops)
-                self.queue_ready(live)  # what cleans up
-            self.answered.append((request.id, live))
-
-    async def _move(self, request: Request) -> bool:
-        """Let a run go on with another version; False: something of it is on its way to the disk, or it is not ours."""
-        run = await self._store.runs.get(request.run_id)
-        live = self.live.get(request.run_id)
-        if run is None or run.ended_at is not None:
-            return True
-        if run.shard not in self._shards.owned:
-            return False
-        if live is not None and (live.records or not await is_settled(self._store, request, live.state)):
-            self.look_again = True
-            return False
-        moved = await move(self._store, self._versions, request, run, clock=self._clock)
-        if moved is None or moved.state == RunPhase.QUEUED:
-            if moved is not None:
-                self._moved[moved.run_id] = moved.version
-            return True
-        if live is not None:
-            live.dropped = True
-            live.held.clear()
-            self.leave(live)
-        limit = self._settings.max_recoveries
-        again = await reread(self._store, self._versions, moved, self._clock.now_us(), limit)
-        if again is not None:
-            past = await self.past.prepare(again, self.scheduler.plan(again.dag))
-            self._enter(again)
-            again.standing.past = past
-            if live is None and again.state.phase is RunPhase.WAITING:
-                self.parking.woken(again)
-            decide.lose_attempts(
-                again.state, again.at, again.records
-            )  # none are: ends what has nothing left to do
-            if again.records:
-                self.touched.append(again)
-            self.reread.append(again)
-            self.queue_ready(again)
-            self.parking.settle(again)
-        return True
-
-    async def _is_open(self, run_id: str) -> bool:
-        run = await self._store.runs.get(run_id)
-        return run is not None and run.ended_at is None
-
-    async def _queued(self, run_id: str) -> LiveRun | None:
-        run = await self._store.runs.get(run_id)
-        if run is None or run.state != RunPhase.QUEUED or run.shard not in self._shards.owned:
-            return None
-        self._backlog.forget(run)
-        dag = self._versions.loaded(run.dag, run.version) or empty_dag(run)
-        live = LiveRun(run, dag, RunState(run_id, dag, run.parameters))
-        self._enter(live)
-        return live

@@ -250,7 +250,7 @@ class Engine:
         due, self._due = self._due, []
         for live, index in due:
             if not live.dropped:
-                decisions.queue(live, index)
+                decisions.starts.queue(live, index)
         if self._gained:
             await self._take_over()
         try:
@@ -261,7 +261,7 @@ class Engine:
             self._store.runs.new_runs.miss()
             await self._clock.sleep(pause_after(1))
         # Not `now`: attempts may have begun and ended while the database was read.
-        decisions.start_tasks(self._clock.now_us())
+        decisions.starts.begin(self._clock.now_us())
 
     async def _look_around(self) -> None:
         """New runs, requests, and whose turn it is."""
@@ -269,14 +269,14 @@ class Engine:
         if self._requests:
             self._requests = False
             self._store.runs.new_requests.take()
-            await self._decisions.carry_out_requests()
+            await self._decisions.requests.carry_out()
             moved, self._decisions.reread = self._decisions.reread, []
             for live in moved:
                 self._set_timers(live, list(live.state.retry_at))
         await self._decisions.parking.work()
         await self._decisions.admit()
         await self._decisions.look_up()
-        await self._decisions.look_at_past()
+        await self._decisions.starts.look_at_past()
 
     # ── committing ──
 

@@ -281,3 +281,31 @@ def test_name_of_no_dag_is_refused_when_the_project_is_loaded(tmp_path: Path) ->
 
     assert "workflows/flow.py:4" in str(caught.value)
     assert "task 'run_nobody' starts DAG 'nobody', which is not there" in str(caught.value)
+
+
+async def test_cancel_is_recorded_whole_while_other_runs_are_recorded(
+    tidemill_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dag
+    def holding() -> Any:
+        return stuck.run(city={"name": "Rome"})
+
+    async with tidemill_harness(dags=[holding, stuck, reporting]) as harness:
+        run_id = await harness.start("holding")
+        await harness.run_until_idle(attempts=False)
+        ask = harness.store.runs.request
+
+        async def slowly(asked: str, kind: str, by: str = "") -> None:
+            if by == f"run {run_id}":  # what others decided is on its way to the disk, and lands meanwhile
+                for _ in range(200):
+                    await asyncio.sleep(0)
+            await ask(asked, kind, by)
+
+        monkeypatch.setattr(harness.store.runs, "request", slowly)
+        other = await harness.start("reporting", city={"name": "Rome"})
+        await harness.cancel(run_id)
+        await harness.run_until_done()
+
+        assert (await harness.run(run_id)).state == "cancelled"
+        assert (await harness.run(other)).state == "succeeded"
+        await check_store(harness, ended=3)
