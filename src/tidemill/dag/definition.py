@@ -46,6 +46,10 @@ class MapSpec:
     min_success: float | int | None = None
 
 
+#: Rules that do not wait for all upstream tasks to end.
+_EARLY = (TriggerRule.ONE_SUCCESS, TriggerRule.ONE_FAILED, TriggerRule.ONE_DONE, TriggerRule.ALWAYS)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskNode:
     """One task of one DAG."""
@@ -106,6 +110,8 @@ class TaskNode:
     bind: Callable[[Any, Mapping[str, Any]], tuple[tuple[Any, ...], Mapping[str, Any]]] | None = field(
         default=None, repr=False, compare=False
     )
+    #: True when it may start while upstream tasks have not ended.
+    is_early: bool = field(init=False)
     #: True when it starts as soon as all upstream tasks have succeeded, and tells nothing but its end.
     is_plain: bool = field(init=False)
 
@@ -114,6 +120,9 @@ class TaskNode:
         is_plain = is_plain and not self.edges and self.mapped is None and not self.is_teardown
         is_plain = is_plain and not self.spawns
         object.__setattr__(self, "is_plain", is_plain)
+        object.__setattr__(
+            self, "is_early", self.rule in _EARLY and self.fate is None and not self.is_teardown
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +193,6 @@ class Dag:
     needs_event: bool = field(init=False)
     #: True when all its tasks are.
     is_plain: bool = field(init=False)
-    #: Tasks whose failure is the run's: those below which nothing else decides.
-    leaves: tuple[int, ...] = field(init=False)
     teardowns: tuple[int, ...] = field(init=False)
     #: Tasks that wait and are never called.
     waits: frozenset[int] = field(init=False)
@@ -202,8 +209,6 @@ class Dag:
     def __post_init__(self) -> None:
         tasks = self.tasks
         object.__setattr__(self, "is_plain", all(node.is_plain for node in tasks))
-        leaves = (n.index for n in tasks if n.decides and not any(tasks[b].decides for b in n.downstream))
-        object.__setattr__(self, "leaves", tuple(leaves))
         coded = [node for node in tasks if node.policy.result != JSON_RESULT]
         decoders = {
             n.index: decoder_of(n.policy.result, n.function, each=n.mapped is not None) for n in coded

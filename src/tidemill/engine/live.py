@@ -67,6 +67,8 @@ class LiveRun:
     run_id: str = field(init=False)
     _results: GivenResults = field(init=False)
     _parameters: Mapping[str, Any] | None = None
+    #: Results by task run that starts before all above it have ended.
+    _noted: dict[int, dict[int, bytes]] = field(default_factory=dict)
     #: By mapped task.
     _items: dict[int, Items] = field(default_factory=dict)
 
@@ -96,7 +98,7 @@ class LiveRun:
         if index >= len(nodes):
             return self._attempt_of_map(index)
         node = nodes[index]
-        if node.spawns:
+        if node.spawns or node.is_early:
             return self._attempt_of(node, index, node.task_id, None)
         if node.is_deferred:
             inputs = Inputs(self.state.results, self.run.parameters, self.event)
@@ -124,6 +126,13 @@ class LiveRun:
         """What a wait is about, values in place of references; raises what the resolution raises."""
         return resolve(self.dag.tasks[index], self._results, self.parameters)[1]
 
+    def note_results(self, index: int) -> None:
+        """A task starts that does not wait for all above it: it is given what is there now, which is on disk when it
+        begins, and nothing that comes until then.
+        """
+        node, texts = self.state.node(index), self.state.results
+        self._noted[index] = {above: texts[above] for above in node.upstream if above in texts}
+
     def items(self, owner: int) -> Items | SpawnedItems:
         """What a mapped task is called for, read once; raises `TaskFailed` when that is no list or dict."""
         node = self.dag.tasks[owner]
@@ -150,9 +159,11 @@ class LiveRun:
         self, node: TaskNode, index: int, task_id: str, item: Mapping[str, Any] | None
     ) -> Attempt:
         state, number = self.state, self.state.attempts[index]
+        texts = self._noted.pop(index, state.results) if node.is_early else state.results
+        results = self._results if texts is state.results else GivenResults(texts, self.dag.decoders)
         spawned = Spawned(self.dag, node) if node.spawns else None
         if node.is_deferred:
-            inputs = Inputs(state.results, self.run.parameters, self.event, item)
+            inputs = Inputs(texts, self.run.parameters, self.event, item)
             return Attempt(
                 self.run_id,
                 self.dag,
@@ -171,7 +182,7 @@ class LiveRun:
                 self.dag,
                 node=node,
                 number=number,
-                results=self._results,
+                results=results,
                 parameters=self.parameters if node.has_references or node.context_parameter else {},
                 event=self.event,
                 task_id=task_id,
@@ -179,7 +190,7 @@ class LiveRun:
                 spawned=spawned,
             )
         except ResultElsewhere:
-            inputs = Inputs(state.results, self.run.parameters, self.event, item)
+            inputs = Inputs(texts, self.run.parameters, self.event, item)
             return Attempt(
                 self.run_id,
                 self.dag,

@@ -287,7 +287,11 @@ class Parking:
             self._wake()
             return
         first = await store.waits.first_due(store.shards.filter, after=until)
-        self._until, self._after = None, _FIRST
+        self._after = _FIRST
+        if self._until == until:
+            self._until = None
+        else:
+            self._wake()  # a timer rang while the database answered
         if first is not None:
             self._arm(first)
 

@@ -119,6 +119,8 @@ class Starts:
                 continue
             if fresh:
                 self._host.touched.append(live)
+            if live.state.unfolding is not None and live.state.node(index).is_early:
+                live.note_results(index)
             live.starting.append(index)
             live.grants[index] = scheduler.take()
         if self._start_timer is not None:

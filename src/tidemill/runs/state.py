@@ -174,18 +174,28 @@ class RunState:
         self.retry_at: dict[int, int] = {}
         self.running = 0
         self.unfinished = len(dag.tasks)
-        #: True when some task failed.
+        #: True when some task failed, or a condition could not be told.
         self.unhappy = False
         #: What only runs of graphs that are more than plain need.
         self.unfolding = None if dag.is_plain else Unfolding(len(dag.tasks))
 
     @property
     def has_failed(self) -> bool:
-        """True when the run has failed once everything has ended: a task below which nothing decides has."""
-        if self.unfolding is None:
+        """True when the run has failed once everything has ended: some task has, and nothing dealt with that."""
+        if self.unfolding is None or not self.unhappy:
             return self.unhappy
         failed = (TaskState.FAILED, TaskState.UPSTREAM_FAILED)
-        return any(self.tasks[index] in failed for index in self.dag.leaves)
+        return any(
+            self.tasks[node.index] in failed and not self._is_dealt_with(node)
+            for node in self.dag.tasks
+            if node.decides
+        )
+
+    def _is_dealt_with(self, node: TaskNode) -> bool:
+        """Whether something below a task that failed began in spite of it, or could not and speaks for it."""
+        nodes, tasks = self.dag.tasks, self.tasks
+        speaks = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.UPSTREAM_FAILED)
+        return any(nodes[below].decides and tasks[below] in speaks for below in node.downstream)
 
     def node(self, index: int) -> TaskNode:
         """The node whose task run this is."""

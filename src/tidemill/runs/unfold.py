@@ -81,6 +81,7 @@ def decide_dependency(state: RunState, pair: tuple[int, int], record: Dependency
     if state.tasks[below] is not TaskState.PENDING:
         return
     if record.error:
+        state.unhappy = True
         state.errors[below] = Failure("ConditionFailed", record.error)
     counted = Counted.FAILED if record.error else Counted.SUCCESS if record.holds else Counted.SKIPPED
     if _count(state, below, counted, record):

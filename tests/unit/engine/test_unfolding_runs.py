@@ -26,6 +26,7 @@ from tidemill import (
     when,
 )
 from tidemill.dag.declaration import DagDefinition
+from tidemill.runs.records import TaskStarted, TaskSucceeded, decode
 from tidemill.testing.faults import CrashAt
 from tidemill.testing.harness import Harness, HarnessError, MakeHarness
 
@@ -558,3 +559,40 @@ async def test_retried_run_takes_over_the_task_runs_of_a_map_that_succeeded(
         run = await harness.run(again)
         assert (run.state, run.result("total")) == ("succeeded", 15)
         assert [CALLS.count(f"careful {x}") for x in range(6)] == [1, 1, 1, 2, 1, 1]
+
+
+async def test_task_that_does_not_wait_for_all_is_given_what_was_there_when_it_was_started(
+    tidemill_harness: MakeHarness,
+) -> None:
+    late = asyncio.Event()
+
+    @task
+    async def slow() -> str:
+        await late.wait()
+        return "late"
+
+    @task(trigger_rule="one_success")
+    async def first(values: list[Any]) -> list[Any]:
+        return values
+
+    @dag
+    def race() -> Any:
+        return first([one(), slow()])
+
+    def hold(point: str) -> None:
+        """The start of `first` is on its way to the disk: the other result comes meanwhile."""
+        if point == "record.before_commit":
+            late.set()
+
+    async with tidemill_harness(dags=[race]) as harness:
+        run_id = await harness.start("race")
+        harness.faults.append(hold)
+        await harness.run_until_done()
+
+        run = await harness.run(run_id)
+        history = [
+            record for _, _, body in await harness.store.runs.history(run_id) for record in decode(body)
+        ]
+        names = [record.task for record in history if isinstance(record, TaskStarted | TaskSucceeded)]
+        is_there = names.index("slow", names.index("slow") + 1) < names.index("first")
+        assert run.result("first") == ([1, "late"] if is_there else [1, None])

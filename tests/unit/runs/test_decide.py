@@ -9,6 +9,7 @@ import pytest
 from tests.unit.runs.graphs import give, make_dag
 
 from tidemill.dag.binding import ParameterRef, ResultRef
+from tidemill.dag.policy import TriggerRule
 from tidemill.dag.retry import Retry
 from tidemill.runs import decide
 from tidemill.runs.output import run_output
@@ -288,3 +289,21 @@ def test_run_whose_output_cannot_be_made_fails_with_the_reason() -> None:
         assert state.phase is RunPhase.FAILED
         assert state.reason.startswith("the run's result cannot be made: ")
         assert into[:2] == [RunStarted(), TaskStarted("t0", 1)]
+
+
+@pytest.mark.parametrize("changes", [{}, {3: {"rule": TriggerRule.ALL_DONE}}])
+def test_failure_is_the_runs_although_what_is_below_was_skipped_already(
+    changes: dict[int, dict[str, object]],
+) -> None:
+    # t0 → t2 and t1 → t2; whether the graph is plain must not matter.
+    state, into = RunState("r", make_dag([[], [], [0, 1], []], changes=changes)), []
+    decide.start(state, 0, into)
+    for index in (0, 1, 3):
+        decide.start_task(state, index, 0, into)
+
+    decide.attempt_skipped(state, 0, "nothing to do", 1, into)
+    decide.attempt_succeeded(state, 3, b"1", 1, into)
+    decide.attempt_failed(state, 1, Failure("E", "no"), 1, into)
+
+    assert [str(task) for task in state.tasks] == ["skipped", "failed", "skipped", "succeeded"]
+    assert state.phase is RunPhase.FAILED

@@ -123,7 +123,7 @@ def make_item(attempt: Attempt) -> Item:
     event = None
     if node.context_parameter is not None and inputs.event is not None:
         event = orjson.Fragment(json_format.encode(inputs.event))
-    results = {str(index): orjson.Fragment(inputs.results[index]) for index in node.reads}
+    results = {str(index): orjson.Fragment(inputs.results.get(index, b"null")) for index in node.reads}
     own = None if inputs.item is None else orjson.Fragment(orjson.dumps(inputs.item, option=_JSON_ONLY))
     parameters = inputs.parameters.decode()
     return attempt.run_id, attempt.number, parameters, results, event, attempt.index, attempt.task_id, own

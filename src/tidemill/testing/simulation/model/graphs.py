@@ -163,13 +163,14 @@ def _end(run: Run, graph: Graph) -> Iterator[str]:
         return
     state, reason = ended[0].values
     is_cancelled = any(entry.kind == "cancel_requested" for entry in run.entries)
-    below = {name for task in graph.dag.tasks for name in task.upstream}
-    # In a graph that only knows success nothing makes up for a failure; in others, what comes last decides.
-    knows_more = any(
-        task.rule != "all_success" or task.over is not None or task.wait is not None or task.branches
+    # A failure is the run's unless something right below began in spite of it, or failed because of it.
+    heard = {
+        name
         for task in graph.dag.tasks
-    )
-    last = [graph.states[task.name] for task in graph.dag.tasks if not knows_more or task.name not in below]
+        for name in task.upstream
+        if graph.states[task.name] in ("succeeded", "failed", "upstream_failed")
+    }
+    last = [graph.states[task.name] for task in graph.dag.tasks if task.name not in heard]
     left = [name for name, one in graph.states.items() if one in ("ready", "pending")]
     if left and not is_cancelled:
         yield f"it ended as {state}, and {left} had not"
