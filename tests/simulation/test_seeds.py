@@ -5,6 +5,7 @@ A failure names its seed and the command that shows the same again.
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -64,6 +65,19 @@ def test_same_seed_has_the_same_trace_in_every_process() -> None:
 
     assert there == [here, here]
     assert len(set(here)) == len(here)
+
+
+def test_loggers_speak_again_after_a_simulation(caplog: pytest.LogCaptureFixture) -> None:
+    names = ("tidemill.engine.decisions", "tidemill.engine.engine", "tidemill.sinks.attempt")
+    reports = [simulate(seed) for seed in SAME]
+
+    for name in names:
+        for level in (logging.WARNING, logging.ERROR):
+            logging.getLogger(name).log(level, "still here")
+
+    spoke = [(record.name, record.levelno) for record in caplog.records if record.message == "still here"]
+    assert spoke == [(name, level) for name in names for level in (logging.WARNING, logging.ERROR)]
+    assert all(report.evidence.runs for report in reports)
 
 
 def test_command_shows_one_seed_and_what_it_was(capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,14 +49,17 @@ def simulate(seed: int, *, weather: Weather | None = None, scenario: Scenario | 
     weather = weather or draw_weather(chance)
     scenario = scenario or draw_scenario(chance)
     loop = SimulatedLoop(chance.stream("order"), disorder=weather.disorder)
-    was_disabled, logging.root.manager.disable = logging.root.manager.disable, logging.CRITICAL
+    was_disabled = logging.root.manager.disable
+    logging.disable(
+        logging.CRITICAL
+    )  # not by hand: loggers remember what they were told, and this makes them forget
     try:
         with tempfile.TemporaryDirectory(prefix="tidemill-") as folder:
             world = World(chance, scenario, Faults(chance, weather), loop=loop, folder=Path(folder))
             with substituted(chance, world.clock):
                 return _simulate(seed, loop, world, scenario=scenario, weather=weather)
     finally:
-        logging.root.manager.disable = was_disabled
+        logging.disable(was_disabled)
         loop.close()
 
 
