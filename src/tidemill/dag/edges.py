@@ -11,12 +11,12 @@ Here is what an edge is and how it is written; what follows from it is decided i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from tidemill.dag.handles import Output, path_of
+from tidemill.dag.handles import Output, outputs_of, path_of
 
 __all__ = [
     "Condition",
@@ -89,7 +89,7 @@ class Origin:
         self.edge = edge
 
     def __rshift__(self, other: T) -> T:
-        for target in _targets(other):
+        for target in outputs_of(other, ">>"):
             join(self, target)
         return other
 
@@ -172,13 +172,3 @@ def _output(value: object, name: str) -> Output:
     if isinstance(value, Output):
         return value
     raise TypeError(f"{name}() takes the output of a task, not {type(value).__name__}; call the task first")
-
-
-def _targets(value: object) -> Iterable[Output]:
-    if isinstance(value, Output):
-        return (value,)
-    if isinstance(value, list | tuple | set) and all(isinstance(one, Output) for one in value):
-        return value
-    raise TypeError(
-        f">> joins outputs of tasks and lists of them, not {type(value).__name__}; call the task first"
-    )

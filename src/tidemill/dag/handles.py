@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 if TYPE_CHECKING:
     from tidemill.dag.recording import Call
 
-__all__ = ["Handle", "Output", "Parameter", "name_of", "path_of"]
+__all__ = ["Handle", "Output", "Parameter", "name_of", "outputs_of", "path_of"]
 
 T = TypeVar("T")
 
@@ -98,12 +98,12 @@ class Output(Handle):
         raise AttributeError(f"{self._describe()} has no attribute {name!r}{hint}")
 
     def __rshift__(self, other: T) -> T:
-        for target in _outputs(other, ">>"):
+        for target in outputs_of(other, ">>"):
             target.call.after[self.call] = None
         return other
 
     def __lshift__(self, other: T) -> T:
-        for origin in _outputs(other, "<<"):
+        for origin in outputs_of(other, "<<"):
             self.call.after[origin.call] = None
         return other
 
@@ -112,12 +112,12 @@ class Output(Handle):
             for one in other:
                 one >> self
             return self
-        for origin in _outputs(other, ">>"):
+        for origin in outputs_of(other, ">>"):
             self.call.after[origin.call] = None
         return self
 
     def __rlshift__(self, other: T) -> Output:
-        for target in _outputs(other, "<<"):
+        for target in outputs_of(other, "<<"):
             target.call.after[self.call] = None
         return self
 
@@ -153,7 +153,8 @@ def name_of(parameter: Parameter) -> str:
     return parameter._name  # noqa: SLF001 - see Handle
 
 
-def _outputs(value: object, operator: str) -> Iterable[Output]:
+def outputs_of(value: object, operator: str) -> Iterable[Output]:
+    """An output, or those in a list; raises `TypeError`, which names the operator, for anything else."""
     if isinstance(value, Output):
         return (value,)
     if isinstance(value, list | tuple | set) and all(isinstance(one, Output) for one in value):

@@ -212,7 +212,7 @@ class Decisions:
         now = self._clock.now_us()
         for live in list(self.live.values()):
             if live.state.running:
-                at = self._touch(live, now)
+                at = self.touch(live, now)
                 decide.lose_attempts(live.state, at, live.records)
 
     # ── outcomes ──
@@ -229,7 +229,7 @@ class Decisions:
         if outcome.number != state.attempts[index] or state.tasks[index] is not TaskState.RUNNING:
             self._refuse(outcome)
             return
-        at = self._touch(live, now)
+        at = self.touch(live, now)
         if kind is OutcomeKind.SUCCEEDED:
             if outcome.spawned:
                 spawn(live, outcome, at, most=self._settings.max_map_length)
@@ -277,9 +277,6 @@ class Decisions:
 
     def touch(self, live: LiveRun, now: int) -> int:
         """Records of a run are about to be added; returns their time."""
-        return self._touch(live, now)
-
-    def _touch(self, live: LiveRun, now: int) -> int:
         if not live.records:
             live.at = now
             self.touched.append(live)
@@ -351,11 +348,11 @@ class Decisions:
     def _expand(self, live: LiveRun) -> None:
         """Mapped tasks whose turn has come are called for each of their items."""
         if live.state.unfolding is not None and live.state.unfolding.openings:
-            expand(live, self._touch(live, self._clock.now_us()), most=self._settings.max_map_length)
+            expand(live, self.touch(live, self._clock.now_us()), most=self._settings.max_map_length)
 
     def _begin_wait(self, live: LiveRun, index: int) -> None:
         """The turn of a wait has come: nobody is called."""
-        at, now = self._touch(live, self._clock.now_us()), self._clock.now_us()
+        at, now = self.touch(live, self._clock.now_us()), self._clock.now_us()
         begun = begin_wait(
             live,
             index,
@@ -437,7 +434,7 @@ class Decisions:
             dag = empty_dag(run)
             live = LiveRun(run, dag, RunState(run.run_id, dag))
             self.enter(live)
-            at = self._touch(live, self._clock.now_us())
+            at = self.touch(live, self._clock.now_us())
             decide.refuse(live.state, f"the run cannot start: {error}", at, live.records)
             return
         if run.shard not in self._shards.owned:
@@ -445,7 +442,7 @@ class Decisions:
         self.enter(live)
         live.standing.past = past
         logger.info("run.started", extra={"run_id": run.run_id, "dag": run.dag})
-        decide.start(live.state, self._touch(live, self._clock.now_us()), live.records)
+        decide.start(live.state, self.touch(live, self._clock.now_us()), live.records)
         self.queue_ready(live)
 
     def enter(self, live: LiveRun) -> None:

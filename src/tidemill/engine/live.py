@@ -162,49 +162,36 @@ class LiveRun:
         texts = self._noted.pop(index, state.results) if node.is_early else state.results
         results = self._results if texts is state.results else GivenResults(texts, self.dag.decoders)
         spawned = Spawned(self.dag, node) if node.spawns else None
-        if node.is_deferred:
-            inputs = Inputs(texts, self.run.parameters, self.event, item)
-            return Attempt(
-                self.run_id,
-                self.dag,
-                node,
-                number,
-                (),
-                {},
-                inputs,
-                spawned=spawned,
-                index=index,
-                task_id=task_id,
-            )
-        try:
-            args, kwargs = make_arguments(
-                self.run_id,
-                self.dag,
-                node=node,
-                number=number,
-                results=results,
-                parameters=self.parameters if node.has_references or node.context_parameter else {},
-                event=self.event,
-                task_id=task_id,
-                item=item,
-                spawned=spawned,
-            )
-        except ResultElsewhere:
-            inputs = Inputs(texts, self.run.parameters, self.event, item)
-            return Attempt(
-                self.run_id,
-                self.dag,
-                node,
-                number,
-                (),
-                {},
-                inputs,
-                spawned=spawned,
-                index=index,
-                task_id=task_id,
-            )
+        args: tuple[Any, ...] = ()
+        kwargs: Mapping[str, Any] = {}
+        is_deferred = node.is_deferred
+        if not is_deferred:
+            try:
+                args, kwargs = make_arguments(
+                    self.run_id,
+                    self.dag,
+                    node=node,
+                    number=number,
+                    results=results,
+                    parameters=self.parameters if node.has_references or node.context_parameter else {},
+                    event=self.event,
+                    task_id=task_id,
+                    item=item,
+                    spawned=spawned,
+                )
+            except ResultElsewhere:  # whoever runs it has it fetched
+                is_deferred = True
         return Attempt(
-            self.run_id, self.dag, node, number, args, kwargs, spawned=spawned, index=index, task_id=task_id
+            self.run_id,
+            self.dag,
+            node,
+            number,
+            args,
+            kwargs,
+            Inputs(texts, self.run.parameters, self.event, item) if is_deferred else None,
+            spawned=spawned,
+            index=index,
+            task_id=task_id,
         )
 
 

@@ -159,6 +159,20 @@ def tree_completed(
     )
 
 
+def _chain(
+    correlation_id: str, causation_id: str, hop_count: int, traceparent: str | None
+) -> dict[str, ExtensionValue]:
+    """What an event of ours carries of the chain that it belongs to."""
+    extensions: dict[str, ExtensionValue] = {
+        "correlationid": correlation_id,
+        "causationid": causation_id,
+        "hopcount": hop_count,
+    }
+    if traceparent is not None:
+        extensions["traceparent"] = traceparent
+    return extensions
+
+
 @lru_cache(maxsize=4096)
 def run_type(state: str) -> str:
     """The type of the event that tells that a run reached `state`."""
@@ -201,13 +215,7 @@ def run_completed(
 
     `result` and `parameters` are JSON text. `event_source` and `event_id` name the event that started it.
     """
-    extensions: dict[str, ExtensionValue] = {
-        "correlationid": correlation_id,
-        "causationid": causation_id,
-        "hopcount": hop_count,
-    }
-    if traceparent is not None:
-        extensions["traceparent"] = traceparent
+    extensions = _chain(correlation_id, causation_id, hop_count, traceparent)
     ended_at = rfc3339(at_us)
     return Event(
         id=f"{run_id}/{state}",
@@ -252,13 +260,7 @@ def run_waiting(
 
     `sequence` is that of the decision; `waits` have `task`, `kind`, `due_at` in microseconds or None, and more by kind.
     """
-    extensions: dict[str, ExtensionValue] = {
-        "correlationid": correlation_id,
-        "causationid": causation_id,
-        "hopcount": hop_count,
-    }
-    if traceparent is not None:
-        extensions["traceparent"] = traceparent
+    extensions = _chain(correlation_id, causation_id, hop_count, traceparent)
     at = rfc3339(at_us)
     told = [
         {**one, "due_at": None if one["due_at"] is None else rfc3339(one["due_at"])} for one in waits[:_TOLD]
@@ -349,9 +351,7 @@ def dag_requested(
     inside: dict[str, Any] = {}
     if parent is not None:
         inside = {"parent": {"run_id": parent[0], "task": parent[1]}}
-        extensions = {"correlationid": correlation_id or id, "causationid": parent[0], "hopcount": hop_count}
-        if traceparent is not None:
-            extensions["traceparent"] = traceparent
+        extensions = _chain(correlation_id or id, parent[0], hop_count, traceparent)
     return Event(
         id=id,
         source=dag_source(dag),

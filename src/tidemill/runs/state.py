@@ -177,7 +177,7 @@ class RunState:
         #: True when some task failed, or a condition could not be told.
         self.unhappy = False
         #: What only runs of graphs that are more than plain need.
-        self.unfolding = None if dag.is_plain else Unfolding(len(dag.tasks))
+        self.unfolding = None if dag.is_plain else Unfolding()
 
     @property
     def has_failed(self) -> bool:
@@ -268,7 +268,7 @@ class Unfolding:
         "waits",
     )
 
-    def __init__(self, nodes: int) -> None:
+    def __init__(self) -> None:
         #: Mapped tasks whose upstream has ended, and whose task runs are not known yet.
         self.openings: list[int] = []
         #: (task, upstream task) whose condition was not asked yet.

@@ -16,7 +16,7 @@ from tidemill.clock import Clock, SystemClock
 from tidemill.executors.process.exits import Exit, explain_exit
 from tidemill.executors.process.worker import Worker
 from tidemill.executors.process.workers import Workers
-from tidemill.executors.remote.bundle import Bundle, Bundles
+from tidemill.executors.remote.bundle import Bundle
 from tidemill.executors.remote.outcomes import failure
 from tidemill.executors.remote.request import (
     Limits,
@@ -24,8 +24,8 @@ from tidemill.executors.remote.request import (
     Spent,
     decode_reply,
     encode_request,
-    encode_task,
 )
+from tidemill.executors.remote.task_texts import TaskTexts
 from tidemill.executors.result import cancelled
 from tidemill.executors.said import tell_lines
 from tidemill.executors.time_limits import TimeLimits, has_time_limits
@@ -35,8 +35,6 @@ __all__ = ["Allowances", "ProcessExecutor"]
 
 #: What a reply has beside the result at most, in bytes.
 _REPLY_HEAD = 1 << 20
-#: Tasks kept as they cross.
-_TASKS = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +86,7 @@ class ProcessExecutor:
         self._allowances = allowances
         self._observe = observe or (lambda _executor, _dag, _spent: None)
         self._clock = clock or SystemClock()
-        self._bundles = Bundles(root)
+        self._texts = TaskTexts(limits, root, sets_environment=True)
         self._workers = Workers(
             self,
             limit=workers,
@@ -97,8 +95,6 @@ class ProcessExecutor:
             largest=limits.max_result_bytes + _REPLY_HEAD,
             clock=self._clock,
         )
-        #: What is the same for all attempts of a task, by DAG, version and index.
-        self._tasks: dict[tuple[str, str, int], tuple[bytes, Bundle]] = {}
         self._waiting: deque[_Going] = deque()
         self._going: dict[tuple[str, int], _Going] = {}
         self._by_worker: dict[int, _Going] = {}
@@ -114,7 +110,7 @@ class ProcessExecutor:
         if self._closed:
             return
         try:
-            task, bundle = self._task(attempt)
+            task, bundle = self._texts.of(attempt)
             head = encode_request(attempt, task)
         except Exception as error:  # what cannot cross now never can; the engine goes on
             outcome = failure(attempt, "NotSendable", f"{type(error).__name__}: {error}", permanent=True)
@@ -147,19 +143,7 @@ class ProcessExecutor:
 
     def forget_code(self) -> None:
         """The project was read again: the modules beside its files may be others."""
-        self._bundles.forget()
-        self._tasks.clear()
-
-    def _task(self, attempt: Attempt) -> tuple[bytes, Bundle]:
-        key = (attempt.dag.dag_id, attempt.dag.version, attempt.node.index)
-        found = self._tasks.get(key)
-        if found is None:
-            if len(self._tasks) >= _TASKS:
-                self._tasks.clear()
-            bundle = self._bundles.of(attempt.dag)
-            task = encode_task(attempt, self._limits, bundle=bundle, sets_environment=True)
-            found = self._tasks[key] = (task, bundle)
-        return found
+        self._texts.forget()
 
     # ── attempts and workers ──
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import assert_never
 
 from tidemill.clock import Clock, SystemClock, Wakeup
-from tidemill.executors.remote.bundle import Bundle, Bundles
+from tidemill.executors.remote.bundle import Bundle
 from tidemill.executors.remote.capacity import explain_misfit
 from tidemill.executors.remote.cluster import Call, Cluster, Submitted
 from tidemill.executors.remote.membership import Membership
@@ -29,9 +29,9 @@ from tidemill.executors.remote.request import (
     Spent,
     decode_reply,
     encode_request,
-    encode_task,
     make_item,
 )
+from tidemill.executors.remote.task_texts import TaskTexts
 from tidemill.executors.result import cancelled, timed_out
 from tidemill.executors.said import tell_lines
 from tidemill.runs.attempts import Attempt, Outcome
@@ -45,8 +45,6 @@ Observe = Callable[[str, str, Spent], None]
 
 #: Bundles up to this size travel with every request, larger ones to workers that ask for them, in bytes.
 _SMALL_BUNDLE = 8192
-#: Tasks kept as they cross.
-_TASKS = 4096
 
 
 class _Why(Enum):
@@ -96,7 +94,7 @@ class RemoteExecutor:
         workers. `wait_seconds`: how long a request that no machine can satisfy waits for the cluster to grow."""
         self._cluster = cluster
         self._limits = limits
-        self._bundles = Bundles(root)
+        self._texts = TaskTexts(limits, root, sets_environment=cluster.sets_environment)
         self._observe = observe or (lambda _executor, _dag, _spent: None)
         self._clock = clock or SystemClock()
         self._members = Membership(
@@ -108,8 +106,6 @@ class RemoteExecutor:
         )
         self._packs = Packs(cluster, size=pack_size, tell=self._tell) if cluster.lanes else None
         self._going: dict[tuple[str, int], _Going] = {}
-        #: What is the same for all attempts of a task, by DAG, version and index.
-        self._tasks: dict[tuple[str, str, int], tuple[bytes, Bundle]] = {}
         #: Make the names of calls unique, also beside other processes.
         self._token = uuid.uuid4().hex[:8]
         self._calls = itertools.count()
@@ -125,7 +121,7 @@ class RemoteExecutor:
             return
         self._members.watch()
         try:
-            task, bundle = self._task(attempt)
+            task, bundle = self._texts.of(attempt)
             if self._packs is not None and _packs(attempt):
                 self._packs.add(Packed(attempt, task, make_item(attempt), bundle, report, self._loop.time()))
                 return
@@ -162,20 +158,7 @@ class RemoteExecutor:
 
     def forget_code(self) -> None:
         """The project was read again: the modules beside its files may be others."""
-        self._bundles.forget()
-        self._tasks.clear()
-
-    def _task(self, attempt: Attempt) -> tuple[bytes, Bundle]:
-        key = (attempt.dag.dag_id, attempt.dag.version, attempt.node.index)
-        found = self._tasks.get(key)
-        if found is None:
-            if len(self._tasks) >= _TASKS:
-                self._tasks.clear()
-            bundle = self._bundles.of(attempt.dag)
-            sets_environment = self._cluster.sets_environment
-            task = encode_task(attempt, self._limits, bundle=bundle, sets_environment=sets_environment)
-            found = self._tasks[key] = (task, bundle)
-        return found
+        self._texts.forget()
 
     # ── one attempt ──
 
