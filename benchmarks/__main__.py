@@ -14,6 +14,7 @@ from benchmarks.executors import w7
 from benchmarks.fleet import f1, f2
 from benchmarks.keeping import r1
 from benchmarks.matching import m1, m2
+from benchmarks.parked import w8
 from benchmarks.processes import w9
 from benchmarks.scheduler import s1
 from benchmarks.surroundings import w4, w5, w6
@@ -30,6 +31,7 @@ BENCHES = {
     "W5": w5,
     "W6": w6,
     "W7": w7,
+    "W8": w8,
     "W9": w9,
     "F1": f1,
     "F2": f2,

@@ -112,6 +112,10 @@ DEAD_LETTERS: dict[str, tuple[str, str]] = {
     "attempts_exhausted": ("delivery", "`max_attempts` deliveries failed"),
     "delivery_refused": ("delivery", "the receiver refused it three times, or it cannot be sent at all"),
     "receiver_gone": ("delivery", "the receiver answered 410; its subscription is disabled"),
+    "undelivered": (
+        "delivery",
+        "its subscription was paused, disabled or gone for `undelivered_days`, and the log was to be dropped",
+    ),
     "event_missing": ("delivery", "the event is not in the log"),
     "data_lost": (
         "routing, delivery",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread
 import os
+import sys
 import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,18 +76,42 @@ async def _migrate(url: str) -> None:
     await store.close()
 
 
-_status: list[int] = []
+#: Names of threads that were still there when all tests were over, those of workers with the workers' own names.
+_left_open: list[str] = []
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Remember how the tests went, for `pytest_unconfigure`."""
-    _status.append(int(exitstatus))
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where a test has left something open that has a thread, such as a database: the process would not end."""
+    found = [one.name for one in threading.enumerate() if not one.daemon and not _ends(one)]
+    if hasattr(session.config, "workerinput"):
+        session.config.workeroutput["left_open"] = found  # type: ignore[attr-defined]
+        return
+    _left_open.extend(found)
+    if _left_open:
+        print(f"\na test has left open: {_left_open}", flush=True)  # noqa: T201
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _ends(thread: threading.Thread) -> bool:
+    """Whether it ends by itself: at once, or with the process, as those of executors do."""
+    if thread is threading.main_thread() or thread in concurrent.futures.thread._threads_queues:
+        return True
+    thread.join(1.0)
+    return not thread.is_alive()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker has left open; it cannot fail by itself."""
+    _left_open.extend(
+        f"{node.gateway.id}: {name}" for name in getattr(node, "workeroutput", {}).get("left_open", [])
+    )
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """A database that a failed test left open has a thread of its own, which must not keep the process for ever."""
-    left = [one for one in threading.enumerate() if one is not threading.main_thread() and not one.daemon]
-    if left and _status and not hasattr(config, "workerinput"):
-        print(f"\nleft open: {[one.name for one in left]}", flush=True)  # noqa: T201
-        os._exit(_status[-1])
+    """End, failed, where a thread that was left open would keep the process for ever."""
+    if _left_open and not hasattr(config, "workerinput"):
+        sys.stdout.flush()
+        os._exit(pytest.ExitCode.TESTS_FAILED)

@@ -32,6 +32,9 @@ class Clock(Protocol):
     def now_us(self) -> int:
         """Microseconds since the epoch, UTC."""
 
+    def steady_us(self) -> int:
+        """Microseconds since some moment before this process began to ask; nobody can set it."""
+
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Wakeup:
         """Call `callback` in the event loop, never before `seconds` have passed."""
 
@@ -44,6 +47,9 @@ class SystemClock:
 
     def now_us(self) -> int:
         return time.time_ns() // 1000
+
+    def steady_us(self) -> int:
+        return time.monotonic_ns() // 1000
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Wakeup:
         return asyncio.get_running_loop().call_later(_not_early(seconds), callback)

@@ -251,6 +251,12 @@ class Settings(pydantic_settings.BaseSettings):
         description="Time after which a dropped event's identity may come again as a new event, in days; the newest "
         "ten million identities are remembered in any case.",
     )
+    undelivered_days: float = Field(
+        90.0,
+        ge=0,
+        description="Age at which events that wait for a subscription which is paused, disabled or gone become dead "
+        "letters, so that the log before them can be dropped, in days; 0 keeps them for ever.",
+    )
     archive_url: str | None = Field(
         None,
         min_length=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from tidemill.storage.contract import (
     Appended,
     Became,
     Delivery,
+    DeliveryMark,
+    DeliveryState,
     Disposition,
     DispositionKind,
     NewRun,
@@ -24,6 +27,7 @@ from tidemill.storage.contract import (
     RunEnd,
     Store,
 )
+from tidemill.storage.replay import Replay, ReplayState
 
 #: After everything that happens here.
 LATE = 1 << 60
@@ -65,6 +69,36 @@ async def test_an_identity_is_forgotten_when_its_window_has_passed(store: Store)
 
     assert remembered == [Appended(2, duplicate=True)]
     assert await store.log.append(Append(events=[event(0), event(1)])) == [Appended(5), Appended(6)]
+
+
+async def test_ended_replays_are_forgotten_and_running_ones_stay(store: Store) -> None:
+    orders = [Replay(id=str(at), at=at, position=0, until=0) for at in (1, 2, 3)]
+    for order in orders:
+        await store.replays.add(order)
+    await store.replays.cancel("1")
+    await store.replays.advance(orders[2], replace(orders[2], state=ReplayState.DONE))
+
+    forgotten = await store.replays.forget(before=3)
+
+    assert forgotten == 1
+    assert [order.id for order in await store.replays.list()] == ["2", "3"]
+    await store.replays.add(orders[0])  # nothing is left of it
+    again = await store.replays.get("1")
+    assert again is not None
+    assert again.state is ReplayState.RUNNING
+
+
+async def test_pending_deliveries_of_a_segment_are_told(store: Store) -> None:
+    await store.log.append(Append(events=[event(n) for n in range(3)]))
+    deliveries = [
+        Delivery(subscription=name, position=position) for name in ("a", "b") for position in (1, 2, 3)
+    ]
+    await store.runs.route(RouteBatch(expected=0, cursor=3, deliveries=deliveries))
+    await store.outbox.mark([DeliveryMark("a", 2, DeliveryState.DELIVERED, 1)])
+
+    pending = await store.keeping.undelivered(1, 2)
+
+    assert pending == [("a", 1, 0), ("b", 1, 0), ("b", 2, 0)]
 
 
 async def test_what_is_needed_is_told(store: Store) -> None:

@@ -69,6 +69,19 @@ async def test_patterns_are_kept_once_and_their_version_tells_of_new_ones(store:
     assert found == {"p": b"{}", "q": b"[]"}
 
 
+async def test_patterns_that_nobody_waits_for_are_forgotten_but_for_some(store: Store) -> None:
+    await store.waits.keep_patterns({"q": b"[]", "r": b"[]", "s": b"[]"})
+    await append(store, 1)
+    await route(store, "run", to=1)
+    await begin(store, "run", Wait("w", "event", 0, pattern="q", key="k", since=1))
+
+    forgotten = await store.waits.forget_patterns(but=["r"])
+
+    assert forgotten == 2
+    assert (await store.waits.patterns())[1] == {"q": b"[]", "r": b"[]"}
+    assert await store.waits.forget_patterns(but=["r"]) == 0
+
+
 async def test_events_that_were_compared_with_older_patterns_are_not_routed(store: Store) -> None:
     version, _ = await store.waits.patterns()
     await append(store, 1)

@@ -57,6 +57,7 @@ def build(
         return _as_problems(recording, definition, file)
     nodes = numbering.number(recording.calls, upstream, order)
     index = {call: place for place, call in enumerate(recording.calls[one] for one in order)}
+    recording.calls = []  # calls hold their recording: that of a wide graph is megabytes, freed at once like this
     return Dag(
         dag_id=definition.dag_id,
         version=numbering.version_of(source, nodes, modules),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import orjson
 
 from tidemill.dag import binding
 from tidemill.dag.definition import MapSpec, TaskNode
-from tidemill.dag.edges import EdgeKind
+from tidemill.dag.edges import Edge, EdgeKind
 from tidemill.dag.handles import Output, Parameter, name_of, path_of
 from tidemill.dag.policy import DEFAULT_POLICY
 from tidemill.dag.recording import Call
@@ -19,6 +19,11 @@ from tidemill.dag.resources import LOCAL_EXECUTORS, NO_RESOURCES
 from tidemill.dag.retry import Retry
 
 __all__ = ["number", "refer", "version_of"]
+
+#: What most tasks of a wide graph have in common: one of each, not one a task.
+_NO_RETRY = Retry()
+_NO_KEYWORDS: Mapping[str, Any] = {}
+_NO_EDGES: Mapping[int, Edge] = {}
 
 
 def number(
@@ -70,17 +75,17 @@ def _node(
         executor=task.options.executor_for(is_coroutine=task.is_coroutine),
         context_parameter=task.context_parameters[0] if task.context_parameters else None,
         args=args,
-        kwargs=kwargs,
+        kwargs=kwargs or _NO_KEYWORDS,
         has_references=bind is not None,
         upstream=upstream,
         downstream=downstream,
-        retry=task.options.retry_policy(call.group.default_retry or Retry()),
+        retry=task.options.retry_policy(call.group.default_retry or _NO_RETRY),
         timeout=task.options.time_limit(),
         policy=options.policy(),
         kind=task.kind,
         wait=task.wait,
         rule=rule,
-        edges={index[above]: edge for above, edge in call.edges.items() if edge.kind is not EdgeKind.SUCCESS},
+        edges=_edges(call, index) or _NO_EDGES,
         mapped=_mapped(call, index),
         is_teardown=call.setups is not None,
         setups=tuple(sorted(index[setup] for setup in call.setups or ())),
@@ -93,6 +98,10 @@ def _node(
         resources=task.options.request().made(),
         bind=bind,
     )
+
+
+def _edges(call: Call, index: Mapping[Call, int]) -> Mapping[int, Edge]:
+    return {index[above]: edge for above, edge in call.edges.items() if edge.kind is not EdgeKind.SUCCESS}
 
 
 def _mapped(call: Call, index: Mapping[Call, int]) -> MapSpec | None:
@@ -125,26 +134,34 @@ def refer(tree: Any, index: Mapping[Call, int]) -> Any:
 
 def version_of(source: str, nodes: Sequence[TaskNode], modules: Mapping[str, str] | None = None) -> str:
     """The version of a DAG with this text, graph, and texts of the modules beside it."""
-    shape = [
-        (
-            node.task_id,
-            node.upstream,
-            repr(node.retry),
-            repr(node.timeout),
-            _references((node.args, node.kwargs)),
-            *_placement(node),
-            *_meaning(node),
-            *((repr(node.wait),) if node.wait is not None else ()),
-            *((repr(node.policy),) if node.policy is not DEFAULT_POLICY else ()),
-        )
-        for node in nodes
-    ]
     digest = hashlib.sha256(source.encode("utf-8", "surrogatepass"))
-    digest.update(b"\0")
-    digest.update(orjson.dumps(shape))
+    for part in _shape(nodes):
+        digest.update(part)
     for path, text in sorted((modules or {}).items()):  # without any, the version is as it always was
         digest.update(f"\0{path}\0{text}".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:12]
+
+
+def _shape(nodes: Sequence[TaskNode]) -> Iterator[bytes]:
+    """The graph as one JSON array, task by task: that of a wide graph as a whole is larger than the graph."""
+    before = b"\0["
+    for node in nodes:
+        yield before
+        yield orjson.dumps(
+            (
+                node.task_id,
+                node.upstream,
+                repr(node.retry),
+                repr(node.timeout),
+                _references((node.args, node.kwargs)),
+                *_placement(node),
+                *_meaning(node),
+                *((repr(node.wait),) if node.wait is not None else ()),
+                *((repr(node.policy),) if node.policy is not DEFAULT_POLICY else ()),
+            )
+        )
+        before = b","
+    yield b"]" if nodes else b"\0[]"
 
 
 def _meaning(node: TaskNode) -> tuple[Any, ...]:

@@ -27,7 +27,7 @@ from tidemill.engine.past import PastGate
 from tidemill.engine.probation import Probation
 from tidemill.engine.recovery import DAMAGED, event_of, read_back, recover
 from tidemill.engine.requests import Requests
-from tidemill.engine.scheduler import Scheduler
+from tidemill.engine.scheduler import Grant, Scheduler
 from tidemill.engine.scheduler.machine import machine, pool_limits
 from tidemill.engine.starts import Starts
 from tidemill.engine.versions import Versions
@@ -95,7 +95,7 @@ class Decisions:
         self._clock = clock
         self._settings = settings
         self._random = random_source
-        self._versions = Versions(dags, store.runs, root=root)
+        self._versions = Versions(dags, store.runs, waits=store.waits, root=root)
         #: Where tasks wait for what the run before comes to.
         self.past = PastGate(store, self._versions, clock=clock, wake=wake)
         self.starts = Starts(self, self.scheduler, self.past, clock=clock, wake=wake)
@@ -139,6 +139,8 @@ class Decisions:
         """Read back what was live and look for what is queued."""
         await self._versions.save()
         await self._keep_patterns()
+        if not self._shards.shared:  # nobody else waits; an older version keeps its patterns when it is found
+            await self._store.waits.forget_patterns(but=self._versions.patterns())
         await self.take_over(self._shards.owned)
         await self.parking.load()
 
@@ -217,19 +219,29 @@ class Decisions:
 
     # ── outcomes ──
 
-    def settle(self, outcome: Outcome, now: int) -> None:
-        """An attempt has ended; its slot is free already. What nobody waits for any more changes nothing."""
+    def settle(self, grant: Grant, outcome: Outcome, now: int) -> None:
+        """An attempt has ended, and what it had is free. What nobody waits for any more changes nothing."""
         live = self.live.get(outcome.run_id)
         if live is None:
+            self.scheduler.release(grant)
             self._refuse(outcome)
             return
         index, kind, state = outcome.index, outcome.kind, live.state
         ended = (live.dag.dag_id, kind)
         self._ended[ended] = self._ended.get(ended, 0) + 1
         if outcome.number != state.attempts[index] or state.tasks[index] is not TaskState.RUNNING:
+            self.scheduler.release(grant)
             self._refuse(outcome)
             return
         at = self.touch(live, now)
+        if kind is OutcomeKind.SUCCEEDED and state.unfolding is None and live.reuse is None:
+            decide.attempt_succeeded(state, index, outcome.result, at, live.records)
+            if not self.starts.goes_on(live, grant):
+                self.scheduler.release(grant)
+                if state.ready or live.held:
+                    self.queue_ready(live)
+            return
+        self.scheduler.release(grant)
         if kind is OutcomeKind.SUCCEEDED:
             if outcome.spawned:
                 spawn(live, outcome, at, most=self._settings.max_map_length)
@@ -367,6 +379,10 @@ class Decisions:
     def holds(self, live: LiveRun, index: int) -> bool:
         """Whether a task has to wait for the turn of its run."""
         return self._probation.holds(live, index)
+
+    def is_suspect(self, live: LiveRun) -> bool:
+        """Whether tasks of a run may have to wait for its turn."""
+        return self._probation.is_suspect(live)
 
     def _begin_held(self, live: LiveRun, index: int) -> None:
         """A suspect's turn has come."""

@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 #: Longest message of a failure that is ours to word.
 _MESSAGE = 4096
 
+#: Turns of the event loop until a batch that takes off is in the writer's hands: its own task's, and the writer's.
+_HANDING_IN = 2
+
 #: A run, its row on its way to the disk, and the tasks that start or wait for their retry when it is there.
 _Flight = list[tuple[LiveRun, Recorded, list[int], list[int]]]
 #: Requests whose answer is in such rows, each with its run.
@@ -244,8 +247,7 @@ class Engine:
         outcomes, self._outcomes = self._outcomes, []
         decisions.scheduler.tick(now)
         for grant, outcome in outcomes:
-            decisions.scheduler.release(grant)
-            decisions.settle(outcome, now)
+            decisions.settle(grant, outcome, now)
         decisions.count_attempts()
         due, self._due = self._due, []
         for live, index in due:
@@ -280,16 +282,18 @@ class Engine:
 
     # ── committing ──
 
-    def _take_off(self) -> None:
+    def _take_off(self) -> bool:
+        """Whether a batch of decisions is on its way to the disk now that was not before."""
         decisions = self._decisions
         if self._flight is not None or not (decisions.touched or decisions.answered):
-            return
+            return False
         touched, decisions.touched = decisions.touched, []
         answered, decisions.answered = decisions.answered, []
         stops, decisions.stops = decisions.stops, []
         flight = [self._row(live) for live in touched]
         decisions.caching.taken_off()
         self._flight = asyncio.get_running_loop().create_task(self._fly(flight, answered, stops))
+        return True
 
     def _row(self, live: LiveRun) -> tuple[LiveRun, Recorded, list[int], list[int]]:
         state = live.state
@@ -336,7 +340,9 @@ class Engine:
             if self._decisions.look_again:
                 self._decisions.look_again = False
                 self._notify_request()
-            self._take_off()  # first, so that the disk has work while we have ours
+            if self._take_off():  # first, so that the disk has work while we have ours:
+                for _ in range(_HANDING_IN):
+                    await asyncio.sleep(0)
             for live, row, starting, retrying in flight:
                 self._act(live, row, starting, retrying)
             self._tell_drained()

@@ -5,7 +5,8 @@
 2. The first event in the order of the log ends a wait. What was routed after the wait was on disk is told by the router
    (hits); what was routed before is looked for (`lookback`), and hits of that wait count only when that was done.
 3. One page of runs is woken in a turn, and none while `max_live_runs` are live: a storm of wake-ups is a queue on disk.
-4. The wall clock says when a time is up, and a timer that rang is believed where the clock was set back meanwhile.
+4. The wall clock says when a time is up, and no end is recorded before that. Only where the clock was set back
+   meanwhile, by more than one is that is kept right, a timer that rang is believed, and the clock's time is recorded.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ logger = logging.getLogger(__name__)
 _PAGE = 500
 #: Longest time that a timer is set for, in seconds: a machine that slept looks at the clock again after that.
 _SLICE_SECONDS = 6 * 3600.0
+#: How far behind a clock may be that is being kept right while a timer runs, in microseconds.
+_SKEW = 1_000_000
 #: An event that came before the time was up, and is not routed yet, is waited for this long, in microseconds.
 _PATIENCE = 5_000_000
 _PATIENCE_STEP_SECONDS = 0.05
@@ -268,7 +271,7 @@ class Parking:
     def _ring(self, due_at: int, *, is_whole: bool) -> None:
         self._timer = self._set_for = None
         now = self._clock.now_us()
-        if now < due_at and not is_whole:
+        if now < due_at and not (is_whole and due_at - now > _SKEW):
             self._arm(due_at)
             return
         self._until, self._after = max(now, due_at), _FIRST
@@ -313,7 +316,7 @@ class Parking:
         asked = [(row.run_id, row.task) for row in rows if row.kind == WaitKind.APPROVAL]
         if asked:
             # Whether somebody decided first is for the approval's row to say; we are told by a request.
-            await self._store.approvals.time_out(asked)
+            await self._store.approvals.time_out(asked, not_before=until)
         others = [
             row for row in rows if row.kind != WaitKind.APPROVAL and self._may_wait(row.run_id, row.task)
         ]
@@ -321,8 +324,13 @@ class Parking:
         at = max(self._clock.now_us(), until)
         for row in others:
             detail = self._detail(row.run_id, row.task)
-            if detail is not None:
-                self._end(row.run_id, row.task, waits.time_is_up(detail, row.due_at, at))
+            if detail is None:
+                continue
+            live = self._host.live[row.run_id]
+            if live.records and live.at < row.due_at:  # its next row has its time already
+                self._set_timer(until, _PATIENCE_STEP_SECONDS)
+                continue
+            self._end(row.run_id, row.task, waits.time_is_up(detail, row.due_at, at))
 
     # ── approvals ──
 
@@ -345,7 +353,7 @@ class Parking:
                 case ApprovalState.REJECTED:
                     ended = waits.rejected(detail, said)
                 case ApprovalState.TIMED_OUT:
-                    ended = waits.time_is_up(detail, due_at, self._clock.now_us())
+                    ended = waits.time_is_up(detail, due_at, max(self._clock.now_us(), due_at or 0))
                 case _:
                     continue
             self._end(run_id, live.state.name(index), ended)

@@ -50,6 +50,10 @@ class Probation:
         self._suspects[live].append(index)
         return True
 
+    def is_suspect(self, live: LiveRun) -> bool:
+        """Whether the run has to wait for its turn, or has it."""
+        return live in self._suspects
+
     def leave(self, live: LiveRun) -> None:
         """The run has ended, or is another node's."""
         self._suspects.pop(live, None)

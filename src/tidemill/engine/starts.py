@@ -12,7 +12,7 @@ from typing import Protocol
 from tidemill.clock import Clock, Wakeup
 from tidemill.engine.live import LiveRun
 from tidemill.engine.past import PastGate
-from tidemill.engine.scheduler import Scheduler
+from tidemill.engine.scheduler import Grant, Scheduler
 from tidemill.engine.scheduler.ticket import Ticket
 from tidemill.runs import decide
 from tidemill.runs.records import Failure
@@ -37,6 +37,9 @@ class Host(Protocol):
 
     def holds(self, live: LiveRun, index: int) -> bool:
         """Whether a task has to wait for the turn of its run."""
+
+    def is_suspect(self, live: LiveRun) -> bool:
+        """Whether tasks of a run may have to wait for its turn."""
 
 
 class Starts:
@@ -90,6 +93,23 @@ class Starts:
         """Tasks that waited for the run before wait for their turn, where it is made good elsewhere."""
         for ticket in await self.past.released():
             self.scheduler.wait(ticket)
+
+    def goes_on(self, live: LiveRun, grant: Grant) -> bool:
+        """A task of a plain graph has succeeded: its slot goes to the one task that waited for it alone, at once.
+
+        False when there is none, or somebody else waits for the slot, or may: then everything is decided in `begin`.
+        """
+        ready, host = live.state.ready, self._host
+        if len(ready) != 1 or live.held or host.draining or host.is_suspect(live):
+            return False
+        index = ready[0]
+        if not self.scheduler.hand_over(grant, live, index):
+            return False
+        ready.popleft()
+        decide.start_task(live.state, index, live.at, live.records)
+        live.starting.append(index)
+        live.grants[index] = grant
+        return True
 
     def begin(self, now: int) -> None:
         """Begin the tasks whose turn it is, as far as there is room; fail those that can never begin."""

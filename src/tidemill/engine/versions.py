@@ -11,7 +11,7 @@ from tidemill.errors import NotFound
 from tidemill.project.waits import pattern_bodies
 from tidemill.project.workflows import load_version
 from tidemill.runs.view import encode_graph
-from tidemill.storage.contract import RunStore
+from tidemill.storage.contract import RunStore, Waits
 
 __all__ = ["Versions"]
 
@@ -19,8 +19,9 @@ __all__ = ["Versions"]
 class Versions:
     """Finds the `Dag` of a (DAG, version)."""
 
-    def __init__(self, dags: Mapping[str, Dag], store: RunStore, *, root: Path | None) -> None:
+    def __init__(self, dags: Mapping[str, Dag], store: RunStore, *, waits: Waits, root: Path | None) -> None:
         self._store = store
+        self._waits = waits
         #: Where kept sources find the modules beside them that are not kept with them.
         self._root = root
         self._known: dict[tuple[str, str], Dag] = {(dag.dag_id, dag.version): dag for dag in dags.values()}
@@ -64,5 +65,7 @@ class Versions:
         file, source, _ = kept
         modules = await self._store.modules(dag_id, version)
         dag = load_version(dag_id, version, file=file, source=source, modules=modules, root=self._root)
+        if patterns := pattern_bodies(dag):  # before a run of it can begin to wait
+            await self._waits.keep_patterns(patterns)
         self._known[dag_id, version] = dag
         return dag

@@ -9,10 +9,10 @@ of these three: a rule about nothing but an order's amount says nothing of compl
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-import rustworkx
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
 
 from tidemill.events import lifecycle
 from tidemill.events.event import JSON, Event
@@ -21,6 +21,9 @@ from tidemill.patterns.filters import compile_filters
 from tidemill.patterns.index import Index
 from tidemill.patterns.pattern import compile_pattern
 from tidemill.patterns.rule import Rule, combine
+
+if TYPE_CHECKING:
+    import rustworkx
 
 __all__ = ["TriggerRule", "circles", "cycle_warnings", "shortest_circle"]
 
@@ -44,15 +47,34 @@ def cycle_warnings(triggers: Sequence[TriggerRule], dags: Sequence[str]) -> list
     starts = {trigger.name: trigger.dag for trigger in triggers}
     known = {trigger.name: rule for trigger in triggers if (rule := _known_part(trigger)) is not None}
     index = Index(known)
-    graph: rustworkx.PyDiGraph[str, str] = rustworkx.PyDiGraph(multigraph=False)
-    nodes = {dag: graph.add_node(dag) for dag in sorted(dags)}
-    for dag, node in nodes.items():
+    known_dags = {*dags}
+    edges: dict[tuple[str, str], str] = {}
+    for dag in sorted(dags):
         for name in sorted(
             {name for event in _completions(dag) for name in index.match(event)}, reverse=True
         ):
-            if starts[name] in nodes:
-                graph.add_edge(node, nodes[starts[name]], name)
+            if starts[name] in known_dags:
+                edges[dag, starts[name]] = name
+    if not _has_circle(edges):  # nearly always: the graph library costs megabytes
+        return []
+    import rustworkx
+
+    graph: rustworkx.PyDiGraph[str, str] = rustworkx.PyDiGraph(multigraph=False)
+    nodes = {dag: graph.add_node(dag) for dag in sorted(dags)}
+    for (a, b), name in edges.items():
+        graph.add_edge(nodes[a], nodes[b], name)
     return [_sentence(graph, circle) for circle in circles(graph)]
+
+
+def _has_circle(edges: Iterable[tuple[str, str]]) -> bool:
+    following: TopologicalSorter[str] = TopologicalSorter()
+    for a, b in edges:
+        following.add(b, a)
+    try:
+        following.prepare()
+    except CycleError:
+        return True
+    return False
 
 
 def _completions(dag: str) -> Iterator[Event]:
@@ -115,6 +137,8 @@ def _known_pattern(written: Mapping[str, JSON]) -> dict[str, JSON]:
 
 def circles(graph: rustworkx.PyDiGraph[str, str]) -> Iterator[list[int]]:
     """A shortest circle of every strongly connected group, by name of its first DAG."""
+    import rustworkx
+
     for group in sorted(sorted(group) for group in rustworkx.strongly_connected_components(graph)):
         found = [circle for node in group if (circle := shortest_circle(graph, node))]
         if found:

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-
-import rustworkx
+from typing import TYPE_CHECKING
 
 from tidemill.events import lifecycle
 from tidemill.patterns.analysis import Analysis, Facts
@@ -19,6 +18,9 @@ from tidemill.patterns.condition import Equals
 from tidemill.project.cycles import circles
 from tidemill.project.model import Project
 from tidemill.project.producers import COMPLETED, completions, derived
+
+if TYPE_CHECKING:
+    import rustworkx
 
 __all__ = ["Loop", "loops"]
 
@@ -48,6 +50,8 @@ class _Edge:
 
 def loops(project: Project, triggers: Mapping[str, Analysis]) -> list[Loop]:
     """A shortest circle of every group that no loop policy ends; `triggers` are the analyses of the triggers' rules."""
+    import rustworkx
+
     graph: rustworkx.PyDiGraph[str, str] = rustworkx.PyDiGraph(multigraph=False)
     open_graph: rustworkx.PyDiGraph[str, str] = rustworkx.PyDiGraph(multigraph=False)
     names = [*(f"DAG {dag}" for dag in sorted(project.dags))]
@@ -73,6 +77,8 @@ def loops(project: Project, triggers: Mapping[str, Analysis]) -> list[Loop]:
 
 def _way(graph: rustworkx.PyDiGraph[str, str], start: int, end: int) -> list[int]:
     """A shortest way; empty where there is none."""
+    import rustworkx
+
     found = rustworkx.dijkstra_shortest_paths(graph, start, target=end, default_weight=1.0)
     return list(found[end]) if end in found else []
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jsonschema_rs
 import orjson
 
 from tidemill.errors import Problem
@@ -24,6 +24,9 @@ from tidemill.project.entry import pointer_to
 from tidemill.project.folders import definition_files, read_definition, relative_name
 from tidemill.project.schema_use import SchemaUse, read_use
 from tidemill.project.upcast import Step, Upcasts
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 __all__ = ["FOLDER", "PUBLISHED_PREFIX", "Schemas", "load_schemas"]
 
@@ -138,6 +141,8 @@ def _read(path: Path, root: Path, found: Schemas, files: dict[str, tuple[str, by
 def _compile(
     schema: JSON, schemas: Mapping[str, JSON], *, file: str, content: bytes
 ) -> jsonschema_rs.Validator | Problem:
+    import jsonschema_rs
+
     def retrieve(uri: str) -> JSON:
         """A schema that another one refers to: from the folder, never from elsewhere."""
         try:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema_rs
 import orjson
 
 from tidemill.dag.definition import Dag
@@ -21,6 +20,9 @@ from tidemill.events.event import Event
 from tidemill.patterns.rule import PatternError, Rule, combine
 from tidemill.project.rules import RULE_FIELDS
 from tidemill.runs.waits import event_key
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 __all__ = ["WaitPattern", "compile_body", "form_problems", "pattern_bodies", "unknown_dags", "wait_problems"]
 
@@ -112,6 +114,8 @@ def _compile_rule(rule: Mapping[str, Any]) -> Rule:
 def _form_problems(form: Any) -> Iterator[str]:
     if form is None:
         return
+    import jsonschema_rs
+
     try:
         _validator(orjson.dumps(form))
     except (TypeError, ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
@@ -123,6 +127,8 @@ def _validator(form: bytes) -> jsonschema_rs.Validator | None:
     schema = orjson.loads(form)
     if schema is None:
         return None
+    import jsonschema_rs
+
     # Nothing is fetched from anywhere, and patterns are matched in linear time.
     return jsonschema_rs.validator_for(
         schema, retriever=_refuse, validate_formats=True, pattern_options=jsonschema_rs.RegexOptions()

@@ -117,6 +117,7 @@ class Router:
         if log.head <= position:
             await self._land()  # nothing to match meanwhile, and a failure must not wait for an event
             await self._trees.settle(position, cursor=self._committed)
+            await self._look_again(position)
             await self._rest(position)
         routed, now = Routed(), max(self._clock.now_us(), self._rung or 0)
         events = await self._read(position) if log.head > position else []
@@ -149,6 +150,15 @@ class Router:
         self._position = position
         self._rung = None
 
+    async def _look_again(self, position: int) -> None:
+        """Events that matched nothing are matched again when more is waited for by now: no batch would tell."""
+        if position == self._committed:
+            return
+        before = self._awaited.version or "0"
+        version = await self._read_ledger(PATTERNS_CURSOR)
+        if version != before:
+            raise CursorMoved(PATTERNS_CURSOR, before, version)
+
     async def _rest(self, position: int) -> None:
         """Return when there is an event after `position`, or an alarm rings."""
         due = self._gate.next_due
@@ -172,10 +182,13 @@ class Router:
             arrival.cancel()
 
     async def _read_cursor(self) -> int:
+        return int(await self._read_ledger(ROUTER_CURSOR))
+
+    async def _read_ledger(self, name: str) -> str:
         failures = 0
         while True:
             try:
-                return int(await self._store.ledger.cursor(ROUTER_CURSOR) or 0)
+                return await self._store.ledger.cursor(name) or "0"
             except StoreUnavailable:
                 failures += 1
                 await self._clock.sleep(pause_after(failures))

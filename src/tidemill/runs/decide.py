@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from tidemill.dag.definition import NodeKind, TaskNode
 from tidemill.runs import unfold
 from tidemill.runs.conditions import holds
-from tidemill.runs.fold import apply
+from tidemill.runs.fold import apply, begin, succeed
 from tidemill.runs.output import output_problem
 from tidemill.runs.records import (
     CancelRequested,
@@ -97,7 +97,7 @@ def start_task(state: RunState, index: int, at: int, into: list[Record]) -> int 
         return None
     number = state.attempts[index] + 1
     record = TaskStarted(state.name(index), number)
-    apply(state, record, at)
+    begin(state, index, record)
     into.append(record)
     return number
 
@@ -118,7 +118,7 @@ def attempt_succeeded(
         _succeed(state, index, result, at, into)
         return
     record = TaskSucceeded(state.dag.tasks[index].task_id, state.attempts[index], result)
-    apply(state, record, at)
+    succeed(state, index, record)
     into.append(record)
     if not state.unfinished:
         _end_if_done(state, at, into)

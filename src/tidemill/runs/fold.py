@@ -15,7 +15,7 @@ from tidemill.runs import records, unfold
 from tidemill.runs.records import Record
 from tidemill.runs.state import FINAL_RUN_STATES, FINAL_TASK_STATES, RunPhase, RunState, TaskState
 
-__all__ = ["apply"]
+__all__ = ["apply", "begin", "succeed"]
 
 #: Characters kept of the message of a task run of a map that failed.
 _HEAD = 200
@@ -32,9 +32,43 @@ def apply(state: RunState, record: Record, at: int) -> None:
     _APPLY[type(record)](state, record, at)
 
 
+def succeed(state: RunState, index: int, record: records.TaskSucceeded) -> None:
+    """`apply` for an attempt of a plain graph that succeeded, whose task is known: the hottest change of all."""
+    tasks = state.tasks
+    if record.attempt != state.attempts[index] or tasks[index] is not TaskState.RUNNING:
+        raise state.misfit(record, index)
+    tasks[index] = TaskState.SUCCEEDED
+    state.running -= 1
+    state.unfinished -= 1
+    state.results[index] = record.result
+    remaining = state.remaining
+    for below in state.dag.tasks[index].downstream:
+        left = remaining[below] = remaining[below] - 1
+        if not left and tasks[below] is TaskState.PENDING and not state.cancelling:
+            tasks[below] = TaskState.READY
+            state.ready.append(below)
+
+
+def begin(state: RunState, index: int, record: records.TaskStarted) -> None:
+    """`apply` for an attempt that begins, whose task is known."""
+    if record.attempt != state.attempts[index] + 1 or (state.cancelling and _is_cancelled(state, index)):
+        raise state.misfit(record, index)
+    if state.tasks[index] is TaskState.READY and state.unfolding is None:
+        state.tasks[index] = TaskState.RUNNING
+        state.running += 1
+    else:
+        state.move(index, TaskState.RUNNING, record)
+    state.attempts[index] = record.attempt
+    if state.retry_at:
+        state.retry_at.pop(index, None)
+
+
 def _task_succeeded(state: RunState, record: records.TaskSucceeded, at: int) -> None:
     attempt = record.attempt
     index = _index(state, record)
+    if attempt and state.unfolding is None:
+        succeed(state, index, record)
+        return
     # Attempt 0 is a result carried over by a task that was never begun; every other one was running.
     if attempt != state.attempts[index] or (state.tasks[index] is TaskState.READY) == (attempt != 0):
         raise state.misfit(record, index)
@@ -49,13 +83,7 @@ def _task_succeeded(state: RunState, record: records.TaskSucceeded, at: int) -> 
 
 
 def _task_started(state: RunState, record: records.TaskStarted, at: int) -> None:
-    index = _index(state, record)
-    if record.attempt != state.attempts[index] + 1 or _is_cancelled(state, index):
-        raise state.misfit(record, index)
-    state.move(index, TaskState.RUNNING, record)
-    state.attempts[index] = record.attempt
-    if state.retry_at:
-        state.retry_at.pop(index, None)
+    begin(state, _index(state, record), record)
 
 
 def _task_retrying(state: RunState, record: records.TaskRetrying, at: int) -> None:

@@ -170,4 +170,5 @@ def retention_limits(settings: Settings) -> Limits:
         days=settings.retention_days or None,
         size=settings.retention_bytes,
         dedupe_days=settings.dedupe_days,
+        undelivered_days=settings.undelivered_days or None,
     )

@@ -26,8 +26,9 @@ from tidemill.engine.engine import Engine
 from tidemill.errors import StorageError, StoreUnavailable
 from tidemill.executors.build import build_executors, connect_engines, count_workers
 from tidemill.executors.remote.request import Spent
+from tidemill.keeping.archive import Archive
 from tidemill.keeping.replay import Replayer
-from tidemill.keeping.retention import Retention
+from tidemill.keeping.retention import Limits, Retention
 from tidemill.project.load import load
 from tidemill.project.model import Project, Subscription
 from tidemill.project.paused import with_paused
@@ -293,8 +294,15 @@ class Service:
         self._restart_router()
         archive = open_project_archive(self._root, settings)
         limits = retention_limits(settings)
-        self._keyed.add("retention", lambda: Retention(store, limits, archive, clock=clock).run())
+        self._keyed.add("retention", lambda: self._retention(limits, archive).run())
         self._keyed.add("replay", lambda: Replayer(store, archive, clock=clock).run())
+
+    def _retention(self, limits: Limits, archive: Archive | None) -> Retention:
+        return Retention(self.store, limits, archive, clock=self._clock, delivering=self._delivering)
+
+    def _delivering(self) -> frozenset[str] | None:
+        """Subscriptions that deliver, or will when their receivers answer; None before the store was asked."""
+        return self._roster.delivering(one.name for one in self.project.subscriptions)
 
     def _restart_router(self) -> None:
         """Between two events: what the router before has not committed is routed by the new one."""

@@ -5,7 +5,9 @@ Rule 1. Ordered: one at a time in log order; a delivery that fails holds back ev
         attempt holds nothing.
 Rule 2. Memory is bounded by the backlog's window (`backlog`, rule 1) and one event per attempt under way,
         whatever the outbox holds. A delivery leaves the lane only when what came of it is on disk.
-Rule 3. A closed gate (paused by somebody, or the receiver is gone) starts nothing; what is pending stays
+Rule 3. Attempts are due by the time that passes (`steady`): one that waits in memory comes neither early nor late
+        when the wall clock is set.
+Rule 4. A closed gate (paused by somebody, or the receiver is gone) starts nothing; what is pending stays
         pending until it opens.
 """
 
@@ -18,6 +20,7 @@ from tidemill.clock import Clock
 from tidemill.errors import StorageError
 from tidemill.sinks.attempt import STORE_RETRY_SECONDS, Attempts
 from tidemill.sinks.backlog import Backlog
+from tidemill.sinks.steady import SteadyTime
 from tidemill.storage.contract import Delivery, Outbox
 
 __all__ = ["LOOK_AGAIN_SECONDS", "Lane", "LaneStatus"]
@@ -70,6 +73,7 @@ class Lane:
         self._slots = 1 if ordered else concurrency
         self._drain_seconds = drain_seconds
         self._backlog = Backlog(ordered=ordered)
+        self._time = SteadyTime(clock)
         self._in_hand = 0
         #: Something may be possible that was not: a slot, a due time, a page.
         self._wake = asyncio.Event()
@@ -110,7 +114,7 @@ class Lane:
         self._wake.clear()
         if not self._gate.is_open or self._in_hand >= self._slots:
             await self._wake.wait()
-        elif (delivery := self._backlog.take(self._clock.now_us())) is not None:
+        elif (delivery := self._backlog.take(self._time.now_us())) is not None:
             self._in_hand += 1
             tasks.create_task(self._attempt(delivery))
         elif self._backlog.wants_page:
@@ -126,8 +130,10 @@ class Lane:
             self._in_hand -= 1
             if pending is None:
                 self._backlog.drop(delivery.position)
+            elif pending is delivery:  # not tried: the store could not say what is to be sent
+                self._backlog.put_back(delivery)
             else:
-                self._backlog.put_back(pending)
+                self._backlog.put_back(*self._time.taken_over([pending]))
             self._wake.set()
 
     async def _read_page(self) -> None:
@@ -137,14 +143,14 @@ class Lane:
         except StorageError as error:
             await self._store_failed(error)
             return
-        self._backlog.admit(page, now=self._clock.now_us())
+        self._backlog.admit(self._time.taken_over(page), now=self._time.now_us())
         if not self._backlog.behind:
             self._caught_up.set()
 
     async def _wait_until(self, due_at: int | None) -> None:
         wakeup = self._clock.call_later(self._look_again_seconds, self._look_again)
         if due_at is not None:
-            seconds = (due_at - self._clock.now_us()) / 1_000_000
+            seconds = (due_at - self._time.now_us()) / 1_000_000
             if seconds < self._look_again_seconds:
                 wakeup.cancel()
                 wakeup = self._clock.call_later(seconds, self._wake.set)

@@ -21,7 +21,7 @@ from tidemill.project.made import build_made
 from tidemill.project.model import Subscription
 from tidemill.sinks.gate import Gate
 from tidemill.sinks.signature import SigningKey, signing_key
-from tidemill.storage.contract import MadeSubscription, Subscriptions, SubscriptionStatus
+from tidemill.storage.contract import MadeSubscription, Subscriptions, SubscriptionState, SubscriptionStatus
 from tidemill.storage.pauses import pause_after
 
 __all__ = ["Roster", "signing_keys"]
@@ -82,6 +82,17 @@ class Roster:
             if self._states is not None:
                 gate.tell(self._states.get(name))
         return self.gates[name]
+
+    def delivering(self, project: Iterable[str]) -> frozenset[str] | None:
+        """Those of these and of those made by API that are active; None before the store was asked."""
+        states = self._states
+        if states is None:
+            return None
+        return frozenset(
+            name
+            for name in (*project, *self._running)
+            if name not in states or states[name].state is SubscriptionState.ACTIVE
+        )
 
     def _follow(self, made: list[MadeSubscription], moves: asyncio.TaskGroup) -> None:
         wanted: dict[str, MadeSubscription | None] = dict.fromkeys(self._running)

@@ -61,8 +61,8 @@ class StoredApprovals:
         found = await self._reading.rows("approval_decision", approval, said.by)
         return [SaidDecision(*one) for one in found] == [said]
 
-    async def time_out(self, asked: Sequence[tuple[str, str]]) -> None:
-        at = self._clock.now_us()
+    async def time_out(self, asked: Sequence[tuple[str, str]], *, not_before: int = 0) -> None:
+        at = max(self._clock.now_us(), not_before)
         rows = tuple((run, task, at) for run, task in asked)
         statements = (("time_out_approval", rows), ("request_time_out", rows))
         await self._writer.submit(StatementJob(statements))

@@ -57,6 +57,10 @@ class StoredKeeping:
         ((size,),) = await self._reading.rows("log_bytes", after, until)
         return int(size)
 
+    async def undelivered(self, first: int, last: int) -> list[tuple[str, int, int]]:
+        """(subscription, position, attempts) of pending deliveries of the events from `first` to `last`."""
+        return [(row[0], row[1], row[2]) for row in await self._reading.rows("undelivered", first, last)]
+
     async def became(self, first: int, last: int) -> list[Became]:
         """What became of the events from `first` to `last`."""
         rows = await self._reading.rows("became", first, last)

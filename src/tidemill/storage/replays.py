@@ -13,8 +13,10 @@ import orjson
 
 from tidemill.errors import CursorMoved
 from tidemill.events.event import Event
+from tidemill.storage.commit import StatementJob
 from tidemill.storage.contract import Append, CursorMove, EventLog, Ledger
 from tidemill.storage.replay import Replay, ReplayState
+from tidemill.storage.writing import Writing
 
 __all__ = ["StoredReplays"]
 
@@ -24,7 +26,8 @@ _PREFIX = "replay/"
 class StoredReplays:
     """See `Replays`."""
 
-    def __init__(self, *, log: EventLog, ledger: Ledger) -> None:
+    def __init__(self, *, log: EventLog, ledger: Ledger, writer: Writing) -> None:
+        self._writer = writer
         self._log = log
         self._ledger = ledger
 
@@ -51,6 +54,19 @@ class StoredReplays:
         """
         move = CursorMove(_PREFIX + replay.id, _encode(replay), _encode(to))
         await self._log.append(Append(events=events, cursors=(move,), refuse_reuse=False, origin="replay"))
+
+    async def forget(self, *, before: int) -> int:
+        """Forget orders that have ended and were asked for before that time; durable on return. How many."""
+        found = (await self._ledger.cursors(_PREFIX)).items()
+        orders = [(name, value, _decode(name, value)) for name, value in found]
+        old = [
+            (name, value)
+            for name, value, order in orders
+            if order.state is not ReplayState.RUNNING and order.at < before
+        ]
+        if old:
+            await self._writer.submit(StatementJob((("drop_cursor", old),)))
+        return len(old)
 
     async def cancel(self, replay_id: str) -> Replay | None:
         """Stop an order where it stands; what it is now, None when there is none."""

@@ -58,6 +58,15 @@ class StoredWaits:
                 continue  # another node was first
             return
 
+    async def forget_patterns(self, *, but: Collection[str]) -> int:
+        others = {name for name, _ in await self._reading.rows("wait_patterns")}.difference(but)
+        if others:
+            others -= {name for (name,) in await self._reading.rows("awaited_patterns")}
+        if others:
+            rows = tuple((name,) for name in sorted(others))
+            await self._writer.submit(StatementJob((("drop_wait_pattern", rows),)))
+        return len(others)
+
     async def first_due(self, shards: Collection[int] | None = None, *, after: int = -1) -> int | None:
         rows = await self._reading.rows("first_due_wait", after, _set(shards))
         return next((due_at for (due_at,) in rows), None)

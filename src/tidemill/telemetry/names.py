@@ -80,6 +80,12 @@ LOG_EVENTS: tuple[LogEvent, ...] = (
     ),
     LogEvent("retention.dropped_runs", "INFO", ("runs",), "Ended runs of dropped events were dropped."),
     LogEvent(
+        "retention.gave_up_deliveries",
+        "WARNING",
+        ("first", "last", "deliveries"),
+        "Events became dead letters that waited for `undelivered_days` for subscriptions that do not deliver.",
+    ),
+    LogEvent(
         "retention.failed", "ERROR", ("error",), "The log is not kept within its limits; it is tried again."
     ),
     LogEvent("replay.ended", "INFO", ("replay", "told", "skipped"), "A replay has told all its events."),

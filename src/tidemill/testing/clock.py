@@ -56,6 +56,9 @@ class ManualClock:
     def now_us(self) -> int:
         return self._wall_us
 
+    def steady_us(self) -> int:
+        return self._elapsed_us
+
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Wakeup:
         if seconds <= 0:  # due already: made by the loop itself, as the machine's clock does
             return asyncio.get_running_loop().call_soon(callback)

@@ -97,6 +97,9 @@ class HurriedClock:
     def now_us(self) -> int:
         return self._clock.now_us()
 
+    def steady_us(self) -> int:
+        return self._clock.steady_us()
+
     def call_later(self, seconds: float, callback: Any) -> Wakeup:
         return self._clock.call_later(seconds / HURRY, callback)
 

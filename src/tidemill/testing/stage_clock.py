@@ -20,6 +20,9 @@ class StageClock:
     def now_us(self) -> int:
         return self._clock.now_us()
 
+    def steady_us(self) -> int:
+        return self._clock.steady_us()
+
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Wakeup:
         return self._clock.call_later(seconds, callback)
 

@@ -137,6 +137,21 @@ def test_attempts_that_succeed_are_learned_once_they_are_on_disk(learner: Learne
     assert seconds_of(learner, "work", "root") == pytest.approx(4, rel=0.06)
 
 
+def test_flood_of_attempts_is_learned_from_in_part_and_the_next_second_again(learner: Learner) -> None:
+    live = live_of(built(work), learner, at=0)
+    names = [f"t{number}" for number in range(3000)]
+
+    learner.take(live, 0, [r.TaskStarted(name, 1) for name in (*names, "root")])
+    learner.take(live, S // 2, [r.TaskSucceeded(name, 1, b"1") for name in names])
+    learner.committed()
+    flooded = len(learner.models("work"))
+    learner.take(live, 4 * S, [r.TaskSucceeded("root", 1, b"1")])
+    learner.committed()
+
+    assert 1000 <= flooded < 3000
+    assert seconds_of(learner, "work", "root") == pytest.approx(4, rel=0.06)
+
+
 def test_what_a_lost_shard_takes_along_is_not_learned(learner: Learner) -> None:
     live = live_of(built(work), learner, at=0)
     learner.take(live, 0, [r.TaskStarted("root", 1)])

@@ -8,6 +8,7 @@ import pytest
 from tests.conformance.values import new_run
 
 from tidemill.errors import StorageError, StoreUnavailable
+from tidemill.events.digest import decode_from_log
 from tidemill.events.event import Event
 from tidemill.keeping.archive import Archived, FolderArchive
 from tidemill.keeping.retention import SEGMENT, Limits, Retention
@@ -23,6 +24,7 @@ from tidemill.storage.contract import (
     RunEnd,
     Store,
 )
+from tidemill.storage.replay import Replay
 from tidemill.storage.sqlite import open_store
 from tidemill.testing.clock import ManualClock
 
@@ -126,6 +128,59 @@ async def test_what_somebody_needs_stays(store: Store, clock: ManualClock, reaso
     clock.advance(9 * DAY)
 
     assert await retention(store, clock, days=1).look() == 0
+
+
+@pytest.mark.parametrize(
+    ("delivering", "days", "dropped"),
+    [
+        (frozenset({"other"}), 20, SEGMENT),
+        (frozenset({"other"}), 6, 0),
+        (frozenset({"other", "paused"}), 20, 0),
+        (None, 20, 0),
+    ],
+    ids=["too-long", "not-yet", "delivers", "not-known"],
+)
+async def test_what_waits_too_long_for_a_subscription_that_does_not_deliver_is_a_dead_letter(
+    store: Store, clock: ManualClock, delivering: frozenset[str] | None, days: int, dropped: int
+) -> None:
+    events = [Event(id=str(n), source="/s", type="t", data={"n": n}) for n in range(SEGMENT + 1)]
+    await store.log.append(Append(events=events))
+    deliveries = [
+        Delivery(subscription="paused", position=position) for position in (3, SEGMENT, SEGMENT + 1)
+    ]
+    await store.runs.route(RouteBatch(expected=0, cursor=SEGMENT + 1, deliveries=deliveries))
+    clock.advance(days * DAY)
+    limits = Limits(days=1, size=None, dedupe_days=7, undelivered_days=10)
+
+    found = await Retention(store, limits, None, clock=clock, delivering=lambda: delivering).look()
+
+    letters = await store.dead_letters.list(stage=None, before=None, limit=10)
+    told = sorted((letter.position, letter.code, letter.origin) for letter in letters)
+    assert found == dropped
+    assert told == [(3, "undelivered", "paused"), (SEGMENT, "undelivered", "paused")][: 2 if dropped else 0]
+    assert [decode_from_log(letter.body).data for letter in letters if letter.position == 3] == (
+        [{"n": 2}] if dropped else []
+    )
+    assert [one.position for one in await store.outbox.due("paused", after=0, limit=9)] == (
+        [SEGMENT + 1] if dropped else [3, SEGMENT, SEGMENT + 1]
+    )
+
+
+async def test_ended_replays_go_with_the_past(store: Store, clock: ManualClock) -> None:
+    await fill(store, 1)
+    for name in ("ended", "running"):
+        await store.replays.add(Replay(id=name, at=clock.now_us(), position=0, until=1))
+    await store.replays.cancel("ended")
+    keeper = retention(store, clock, days=1)
+    clock.advance(DAY - 1)
+    await keeper.look()
+    before = [order.id for order in await store.replays.list()]
+    clock.advance(2)
+
+    await keeper.look()
+
+    assert before == ["ended", "running"]
+    assert [order.id for order in await store.replays.list()] == ["running"]
 
 
 async def test_ended_runs_go_after_their_events(store: Store, clock: ManualClock) -> None:

@@ -158,6 +158,27 @@ async def test_failed_delivery_is_not_tried_before_its_time(
     assert (delivered.state, delivered.attempts) == (DeliveryState.DELIVERED, 2)
 
 
+@pytest.mark.parametrize("jump", [-86_400, 86_400])
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_setting_the_clock_makes_no_retry_early_or_late(
+    bench: Any, clock: ManualClock, subscribe: Subscribe, scripted: Any, ordered: bool, jump: int
+) -> None:
+    sink = scripted(lambda position, attempt: DOWN if attempt == 1 else None)
+    await bench.send(1, "orders")
+
+    async with bench.running(bench.dispatcher((subscribe("orders", ordered=ordered), sink))):
+        await bench.outbox.wait_for_marks(1)
+        clock.jump(jump)
+        await bench.send(1, "orders")  # whatever wakes the lane
+        await clock.run_for(4.999)
+        tried_early = (1, 2) in sink.begun
+        await clock.run_for(0.001)
+        await sink.wait_for_accepted(1)
+
+    assert not tried_early
+    assert (1, 2) in sink.begun
+
+
 async def test_retry_after_of_the_receiver_is_observed(
     bench: Any, clock: ManualClock, subscribe: Subscribe, scripted: Any
 ) -> None:

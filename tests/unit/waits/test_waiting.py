@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tidemill import DoNotRetry, dag, sleep, task, wait_for_event
+from tidemill.runs.records import TaskFailed, TaskSucceeded, TaskWaiting, decode
 from tidemill.testing.faults import FailCommits
 from tidemill.testing.harness import Harness
 
@@ -327,6 +328,33 @@ async def test_setting_the_clock_back_delays_no_wait_that_has_begun(dags: list[A
         await harness.advance(1)
 
         assert (before, (await harness.run(run)).state) == ("waiting", "succeeded")
+
+
+async def test_no_wait_is_recorded_as_over_before_its_time(dags: list[Any]) -> None:
+    async with Harness(dags=dags) as harness:
+        run = await harness.start("nap", seconds=60)
+        asking = await harness.start("publish", title="?")
+        await harness.run_until_idle()
+        (asked,) = await harness.store.approvals.list(state=None, run=asking, before=None, limit=1)
+
+        harness.clock.jump(-0.005)  # as clocks do that are kept right while time passes
+        await harness.advance(60)
+        before = (await harness.run(run)).state
+        await harness.advance(0.005)
+        await harness.advance(3540)
+
+        (approval,) = await harness.store.approvals.list(state=None, run=asking, before=None, limit=1)
+        assert (before, (await harness.run(run)).state) == ("waiting", "succeeded")
+        assert approval.state == "timed_out"
+        assert approval.ended_at >= asked.due_at
+        for one in (run, asking):
+            rows = [
+                (at, record) for _, at, body in (await harness.run(one)).history for record in decode(body)
+            ]
+            due_at = next(record.due_at for _, record in rows if isinstance(record, TaskWaiting))
+            begun = next(place for place, (_, record) in enumerate(rows) if isinstance(record, TaskWaiting))
+            over = next(at for at, record in rows[begun:] if isinstance(record, TaskSucceeded | TaskFailed))
+            assert over >= due_at
 
 
 async def test_setting_the_clock_forward_skips_and_repeats_nothing(dags: list[Any]) -> None:

@@ -240,6 +240,23 @@ class Scheduler:
                 self._reserved = None
         return grant
 
+    def hand_over(self, grant: Grant, live: LiveRun, index: int) -> bool:
+        """The attempt has ended, and a task of its run that has just become ready takes what it had; False when it asks
+        for something else, or anybody waits: then nothing was done.
+        """
+        if self._busy or self._fresh or self._direct or grant.executor.free < 0:
+            return False
+        standing, node = live.standing, live.dag.tasks[index]
+        asks, flow = standing.plan.asks, standing.flows.get(node.executor)
+        if flow is None or flow.grant is not grant or (asks is not None and asks[index] is not None):
+            return False
+        grant.pool.started += 1
+        account = grant.account
+        if not account.alone:
+            account.change(-grant.slots, self.now)
+            account.change(grant.slots, self.now)
+        return True
+
     def _granted(self, lane: Lane, flow: Flow, ticket: Ticket) -> Grant:
         limits = ticket.limits
         if limits:

@@ -50,6 +50,9 @@ class Keeping(Protocol):
     async def size(self, after: int, until: int) -> int:
         """Bytes of the bodies of events with position > `after` and <= `until`."""
 
+    async def undelivered(self, first: int, last: int) -> list[tuple[str, int, int]]:
+        """(subscription, position, attempts) of pending deliveries of the events from `first` to `last`."""
+
     async def became(self, first: int, last: int) -> list[Became]:
         """What became of the events from `first` to `last`."""
 
@@ -125,6 +128,9 @@ class Replays(Protocol):
 
         Raises `CursorMoved` when somebody else moved it: read it again.
         """
+
+    async def forget(self, *, before: int) -> int:
+        """Forget orders that have ended and were asked for before that time; durable on return. How many."""
 
     async def cancel(self, replay_id: str) -> Replay | None:
         """Stop an order where it stands; what it is now, None when there is none."""

@@ -60,6 +60,12 @@ class Waits(Protocol):
     async def patterns(self) -> tuple[str, dict[str, bytes]]:
         """Every pattern that was ever kept, by name, and their version, which changes with them."""
 
+    async def forget_patterns(self, *, but: Collection[str]) -> int:
+        """Forget patterns that nobody waits for, but these; durable on return. How many.
+
+        Only while nobody begins to wait.
+        """
+
     async def keep_patterns(self, patterns: Mapping[str, bytes]) -> None:
         """Know these patterns from now on; durable on return. Waits for events begin after that only."""
 
@@ -155,8 +161,11 @@ class Approvals(Protocol):
         False, and nothing is changed, when it has ended already or the person said something before.
         """
 
-    async def time_out(self, asked: Sequence[tuple[str, str]]) -> None:
-        """The time of what these (run, task) asked is up: what is still open ends by that, and the engine is told."""
+    async def time_out(self, asked: Sequence[tuple[str, str]], *, not_before: int = 0) -> None:
+        """The time of what these (run, task) asked is up: what is still open ends by that, and the engine is told.
+
+        It ends now, and never before `not_before`: a clock may have been set back.
+        """
 
     async def secret(self) -> bytes:
         """What callback URLs are signed with: made when it is asked for first, and kept."""

@@ -148,6 +148,10 @@ DELETE FROM events USING unnest($1::bigint[], $2::bigint[]) AS u (first, last) W
 DELETE FROM dispositions USING unnest($1::bigint[], $2::bigint[]) AS u (first, last) WHERE position BETWEEN u.first AND u.last;
 -- drop_deliveries: drop the deliveries of segments of the log
 DELETE FROM deliveries USING unnest($1::bigint[], $2::bigint[]) AS u (first, last) WHERE u.first <= u.last AND position <= u.last AND state <> 'pending';
+-- undelivered: deliveries of events of a segment that are not done with
+SELECT subscription, position, attempts FROM deliveries WHERE state = 'pending' AND position BETWEEN $1 AND $2 ORDER BY position, subscription;
+-- drop_cursor: forget cursors that nobody moves any more
+DELETE FROM cursors USING unnest($1::text[], $2::text[]) AS u (name, value) WHERE cursors.name = u.name AND cursors.value = u.value;
 -- drop_routed_under: forget versions that no event in the log was routed under
 DELETE FROM routed_under WHERE 1 = ANY($1::bigint[]) AND position < (SELECT max(position) FROM routed_under WHERE position < (SELECT min(position) FROM events));
 -- drop_definitions: forget what the folders said when no event in the log was routed under it
@@ -312,6 +316,10 @@ DELETE FROM waits WHERE run_id = ANY($1::text[]);
 INSERT INTO wait_patterns (pattern, body) SELECT * FROM unnest($1::text[], $2::bytea[]) ON CONFLICT DO NOTHING;
 -- wait_patterns: everything that was ever waited for
 SELECT pattern, body FROM wait_patterns;
+-- awaited_patterns: patterns that somebody waits for
+SELECT DISTINCT pattern FROM waits WHERE pattern IS NOT NULL;
+-- drop_wait_pattern: nobody waits for them, or will
+DELETE FROM wait_patterns WHERE pattern = ANY($1::text[]);
 -- waited_for: which of these keys somebody waits for
 SELECT k.key FROM unnest($1::text[]) AS k (key) WHERE EXISTS (SELECT FROM waits WHERE waits.key = k.key);
 -- insert_hit: events that some wait may have waited for

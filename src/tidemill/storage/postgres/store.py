@@ -101,7 +101,7 @@ class PostgresStore:
         self.approvals = StoredApprovals(
             writer=self._writer, reading=self._reading, clock=clock, requests=self.runs.new_requests
         )
-        self.replays = StoredReplays(log=self.log, ledger=self.ledger)
+        self.replays = StoredReplays(log=self.log, ledger=self.ledger, writer=self._writer)
         self.keeping = StoredKeeping(
             writer=self._writer, reading=self._reading, ledger=self.ledger, data=data
         )

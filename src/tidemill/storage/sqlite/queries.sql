@@ -112,6 +112,10 @@ DELETE FROM events WHERE position BETWEEN ? AND ?;
 DELETE FROM dispositions WHERE position BETWEEN ? AND ?;
 -- drop_deliveries: drop the deliveries of a segment of the log
 DELETE FROM deliveries WHERE ?1 <= ?2 AND position <= ?2 AND state <> 'pending';
+-- undelivered: deliveries of events of a segment that are not done with
+SELECT subscription, position, attempts FROM deliveries WHERE state = 'pending' AND position BETWEEN ?1 AND ?2 ORDER BY position, subscription;
+-- drop_cursor: forget a cursor that nobody moves any more
+DELETE FROM cursors WHERE name = ? AND value = ?;
 -- drop_routed_under: forget versions that no event in the log was routed under
 DELETE FROM routed_under WHERE ? AND position < (SELECT max(position) FROM routed_under WHERE position < (SELECT min(position) FROM events));
 -- drop_definitions: forget what the folders said when no event in the log was routed under it
@@ -276,6 +280,10 @@ DELETE FROM waits WHERE run_id = ?;
 INSERT OR IGNORE INTO wait_patterns (pattern, body) VALUES
 -- wait_patterns: everything that was ever waited for
 SELECT pattern, body FROM wait_patterns;
+-- awaited_patterns: patterns that somebody waits for
+SELECT DISTINCT pattern FROM waits WHERE pattern IS NOT NULL;
+-- drop_wait_pattern: nobody waits for it, or will
+DELETE FROM wait_patterns WHERE pattern = ?;
 -- waited_for: which of these keys somebody waits for
 SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM waits WHERE waits.key = value);
 -- insert_hit: an event that some wait may have waited for

@@ -107,7 +107,7 @@ class SqliteStore:
             clock=clock,
             requests=self.runs.new_requests,
         )
-        self.replays = StoredReplays(log=self.log, ledger=self.ledger)
+        self.replays = StoredReplays(log=self.log, ledger=self.ledger, writer=self._writer)
         self.keeping = StoredKeeping(
             writer=self._writer, reading=SqliteReading(reader), ledger=self.ledger, data=data
         )

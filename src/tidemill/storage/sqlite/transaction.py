@@ -130,6 +130,9 @@ class Transaction:
         known.head = commit.head
         known.run_number = self._run_number
         known.cursors.update(commit.cursors)
+        for name, value in commit.rows.get("drop_cursor", ()):
+            if known.cursors.get(name) == value:
+                del known.cursors[name]
         known.numbers.update(commit.numbers)
         for run in commit.ended:
             known.numbers.pop(run, None)

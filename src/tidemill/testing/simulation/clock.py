@@ -24,6 +24,9 @@ class SimulatedClock:
     def now_us(self) -> int:
         return self._start_us + self.jumped_us + self._loop.now_us
 
+    def steady_us(self) -> int:
+        return self._loop.now_us
+
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Wakeup:
         if seconds <= 0:
             return self._loop.call_soon(callback)
