@@ -45,8 +45,17 @@ FAMILIES: dict[str, Sequence[Maker]] = {
     "mixed generated": list(GENERATED.values()),
     "mixed published": list(PUBLISHED.values()),
 }
-#: Where the load is, from and to.
-BANDS = {"idle": (0.0, 0.5), "balanced": (0.5, 2.0), "busy": (2.0, float("inf"))}
+#: Where the load is, from and to: coarse, then fine, so that nobody has to take our word for what counts as contention.
+BANDS = {
+    "idle": (0.0, 0.5),
+    "balanced": (0.5, 2.0),
+    "busy": (2.0, float("inf")),
+    "0.5 to 2/3": (0.5, 2 / 3),
+    "2/3 to 1": (2 / 3, 1.0),
+    "1 to 1.5": (1.0, 1.5),
+    "1.5 to 2": (1.5, 2.0),
+    "2 to 3": (2.0, 3.0),
+}
 
 
 class Found(NamedTuple):
